@@ -1,0 +1,1 @@
+"""How the reader is made: sources, examples, trainer, evaluation, model card."""

@@ -1,0 +1,79 @@
+"""A training recipe: which files, how many examples of each, and the optimiser's settings."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from .sources import (
+    ROW_KINDS,
+    Example,
+    Row,
+    answer_as_claim,
+    read_rows,
+    same_article_negatives,
+    sampled,
+)
+
+
+class Source(BaseModel):
+    """One file of the recipe and what is made of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str
+    kind: Literal["reading", "claims"]
+    limit: int | None = Field(default=None, ge=1, description="examples drawn at random; all if absent")
+    negatives: int = Field(default=0, ge=0, description="same-article negatives made of it")
+    answers_as_claims: int = Field(default=0, ge=0, description="verifier examples made of it")
+
+
+class Recipe(BaseModel):
+    """What a run trains on and how. Units: tokens, minutes, fractions of 1."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sources: list[Source]
+    max_tokens: int = Field(default=320, ge=32, le=512, description="longest text pair, tokens; longer ones are cut to a window")
+    batch_tokens: int = Field(default=4000, ge=64, description="padded tokens of one batch of one process")
+    learning_rate: float = Field(default=2e-4, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup: float = Field(default=0.06, ge=0, lt=1, description="share of the run")
+    epochs: float = Field(default=1.0, gt=0)
+    minutes: float | None = Field(default=None, gt=0, description="the schedule ends here even if data is left")
+    processes: int = Field(default=2, ge=1, description="data-parallel processes of one thread each")
+    seed: int = 0
+    held_out_titles: list[str] = Field(default_factory=list, description="articles never trained on")
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a YAML recipe."""
+    return Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+def build_examples(recipe: Recipe, data: Path) -> list[Example]:
+    """All examples of the recipe in a fixed random order; file paths are relative to `data`."""
+    rng = random.Random(recipe.seed)
+    held_out = set(recipe.held_out_titles)
+    examples: list[Example] = []
+    for source in recipe.sources:
+        rows = [row for row in read_rows(data / source.path) if row.get("title") not in held_out]
+        examples += sampled(map(ROW_KINDS[source.kind], rows), source.limit, rng)
+        if source.negatives:
+            examples += same_article_negatives(rows, source.negatives, rng)
+        if source.answers_as_claims:
+            examples += _verifier_examples(rows, source.answers_as_claims, rng)
+    rng.shuffle(examples)
+    return examples
+
+
+def _verifier_examples(rows: list[Row], count: int, rng: random.Random) -> list[Example]:
+    answers: dict[str, list[str]] = {}
+    for row in rows:
+        answers.setdefault(row["context"], []).extend(row["answers"][:1])
+    drawn = rng.sample(rows, min(2 * count, len(rows)))
+    return sampled((answer_as_claim(row, answers[row["context"]], rng) for row in drawn), count, rng)

@@ -1,0 +1,220 @@
+"""Data-parallel training of the reader on CPU: bfloat16 autocast, one pinned thread a process, resumable."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.multiprocessing.spawn import spawn
+
+from ..reader.encoder import EncoderConfig
+from ..reader.model import Reader, reading_loss, support_loss
+from ..reader.parent import load_parent_weights, load_tokenizer, parent_folder
+from .encoding import EncodedExamples, TrainingBatch, collate, encode_examples, plan_batches
+from .recipe import Recipe, build_examples
+
+CHECKPOINT_SECONDS = 240.0
+# glibc maps and unmaps every large tensor; keeping the memory instead is 15 % faster and halves the system time.
+_ALLOCATOR = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(16 << 30),
+    "MALLOC_ARENA_MAX": "1",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a run stands; written beside the weights.
+
+    step: optimiser steps done. seconds: wall-clock spent, earlier sessions included. share: of the schedule, 0 to 1.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    share: float = 0.0
+    loss: float = 0.0
+
+
+def train_reader(recipe: Recipe, data: Path, run: Path, report: Callable[[str], None] = print) -> Path:
+    """Train a reader, or go on where the run in folder `run` stopped; returns the file of the trained weights.
+
+    `data` is the folder that the recipe's paths are relative to. `report` gets a line now and then (one process only).
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    _settle_recipe(recipe, run)
+    arrays = run / "examples.safetensors"
+    if not arrays.exists():
+        report("reading the sources")
+        examples = build_examples(recipe, data)
+        encoded = encode_examples(examples, load_tokenizer(), recipe.max_tokens, recipe.seed)
+        _save_arrays(encoded, arrays)
+    (run / "rendezvous").unlink(missing_ok=True)
+    os.environ.update(_ALLOCATOR)
+    spawn(_train_process, args=(recipe, run, report), nprocs=recipe.processes)
+    return run / "weights.safetensors"
+
+
+class _Run:
+    """One process of a training run."""
+
+    def __init__(self, rank: int, recipe: Recipe, run: Path) -> None:
+        self.rank, self.recipe, self.folder = rank, recipe, run
+        self.model = Reader(EncoderConfig.from_parent(parent_folder()))
+        self.model.encoder.load_state_dict(load_parent_weights())
+        self.model.encoder.embeddings.requires_grad_(False)
+        self.parameters = self.model.trainable()
+        self.gradients = torch.zeros(sum(p.numel() for p in self.parameters.values()) + 1)
+        at = 0
+        for parameter in self.parameters.values():
+            parameter.grad = self.gradients[at : at + parameter.numel()].view_as(parameter)
+            at += parameter.numel()
+        matrices = [p for p in self.parameters.values() if p.ndim > 1]
+        vectors = [p for p in self.parameters.values() if p.ndim == 1]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+            lr=recipe.learning_rate,
+            betas=(0.9, 0.98),
+            fused=True,
+        )
+        self.progress = Progress()
+
+    def step(self, batch: TrainingBatch, share: float) -> float:
+        """One optimiser step; `share` is this process's view of the schedule, the mean over processes holds."""
+        self.gradients.zero_()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = batch_loss(self.model, batch)
+        loss.backward()
+        self.gradients[-1] = share
+        if self.recipe.processes > 1:
+            dist.all_reduce(self.gradients)
+            self.gradients /= self.recipe.processes
+        share = float(self.gradients[-1])
+        norm = float(self.gradients[:-1].norm())
+        if norm > 1.0:
+            self.gradients[:-1] /= norm
+        rate = self.recipe.learning_rate * _schedule(share, self.recipe.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        loss_value = float(loss.detach())
+        mean = loss_value if self.progress.step == 0 else 0.98 * self.progress.loss + 0.02 * loss_value
+        self.progress = replace(self.progress, step=self.progress.step + 1, share=share, loss=mean)
+        return loss_value
+
+    def save(self) -> None:
+        """Write weights and optimiser state, then move them into place."""
+        state = {f"weight.{name}": p.detach() for name, p in self.parameters.items()}
+        names = {id(p): name for name, p in self.parameters.items()}
+        for parameter, moments in self.optimizer.state.items():
+            for kind, value in moments.items():
+                state[f"{kind}.{names[id(parameter)]}"] = value
+        temporary = self.folder / "checkpoint.tmp"
+        save_file(state, temporary, metadata={"progress": json.dumps(vars(self.progress))})
+        os.replace(temporary, self.folder / "checkpoint.safetensors")
+
+    def resume(self) -> None:
+        """Go on from the checkpoint of the folder, if there is one."""
+        path = self.folder / "checkpoint.safetensors"
+        if not path.exists():
+            return
+        state = load_file(path)
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(state[f"weight.{name}"])
+                kinds = ("step", "exp_avg", "exp_avg_sq")
+                self.optimizer.state[parameter] = {kind: state[f"{kind}.{name}"] for kind in kinds}
+        self.progress = Progress(**json.loads((self.folder / "progress.json").read_text(encoding="utf-8")))
+
+
+def batch_loss(model: Reader, batch: TrainingBatch) -> Tensor:
+    """Reading loss over the rows without support labels plus support loss over the others, weighted by their share."""
+    output = model(batch.ids, batch.segments, batch.lengths)
+    is_claim = batch.labels.any(-1)
+    loss = output.start.new_zeros(())
+    for rows, part in ((~is_claim, "reading"), (is_claim, "support")):
+        if not bool(rows.any()):
+            continue
+        chosen = type(output)(**{name: value[rows] for name, value in vars(output).items()})
+        value = (
+            reading_loss(chosen, batch.start[rows], batch.end[rows])
+            if part == "reading"
+            else support_loss(chosen, batch.labels[rows])
+        )
+        loss = loss + rows.float().mean() * value
+    return loss
+
+
+def _train_process(rank: int, recipe: Recipe, folder: Path, report: Callable[[str], None]) -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(recipe.seed)
+    if recipe.processes > 1:
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[rank % len(cores)]})
+        store = f"file://{(folder / 'rendezvous').resolve()}"
+        dist.init_process_group("gloo", init_method=store, rank=rank, world_size=recipe.processes)
+    run = _Run(rank, recipe, folder)
+    run.resume()
+    data = _load_arrays(folder / "examples.safetensors")
+    steps = _planned_steps(data, recipe)
+    total = max(1, int(len(steps) * recipe.epochs))
+    began, saved = time.monotonic() - run.progress.seconds, time.monotonic()
+    while run.progress.share < 1.0:
+        rows = steps[run.progress.step % len(steps)][rank]
+        share = (run.progress.step + 1) / total
+        if recipe.minutes is not None:
+            share = max(share, (time.monotonic() - began) / (60 * recipe.minutes))
+        run.step(collate(data, rows), min(1.0, share))
+        run.progress = replace(run.progress, seconds=time.monotonic() - began)
+        if rank == 0 and run.progress.step % 50 == 0:
+            p = run.progress
+            report(f"step {p.step}/{total}  {p.share:.1%}  loss {p.loss:.3f}  {p.seconds / 60:.1f} min")
+        if rank == 0 and time.monotonic() - saved > CHECKPOINT_SECONDS:
+            _save_all(run)
+            saved = time.monotonic()
+    if rank == 0:
+        _save_all(run)
+        weights = {name: p.detach().contiguous() for name, p in run.parameters.items()}
+        save_file(weights, folder / "weights.safetensors")
+    if recipe.processes > 1:
+        dist.destroy_process_group()
+
+
+def _save_all(run: _Run) -> None:
+    run.save()
+    (run.folder / "progress.json").write_text(json.dumps(vars(run.progress)), encoding="utf-8")
+
+
+def _planned_steps(data: EncodedExamples, recipe: Recipe) -> list[list]:
+    return list(plan_batches(data.lengths, recipe.batch_tokens, recipe.processes, recipe.seed))
+
+
+def _schedule(share: float, warmup: float) -> float:
+    if share < warmup:
+        return share / warmup
+    return max(0.0, (1.0 - share) / (1.0 - warmup))
+
+
+def _settle_recipe(recipe: Recipe, run: Path) -> None:
+    path, text = run / "recipe.json", recipe.model_dump_json(indent=1)
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise ValueError(f"{path} holds another recipe: choose a new run folder, or remove it to start over")
+    path.write_text(text, encoding="utf-8")
+
+
+def _save_arrays(data: EncodedExamples, path: Path) -> None:
+    temporary = path.with_suffix(".tmp")
+    save_file({name: torch.from_numpy(array) for name, array in vars(data).items()}, temporary)
+    os.replace(temporary, path)
+
+
+def _load_arrays(path: Path) -> EncodedExamples:
+    return EncodedExamples(**{name: tensor.numpy() for name, tensor in load_file(path).items()})

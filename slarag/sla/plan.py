@@ -1,0 +1,136 @@
+"""Plans: the parameters that one query runs with, and the space they are chosen from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from itertools import product
+from typing import Literal, get_args
+
+from .errors import PlanError
+
+RetrievalMethod = Literal["lexical", "dense", "hybrid"]
+Arbitration = Literal["first", "majority", "confidence", "jury"]
+Verification = Literal["span", "support"]
+
+MAX_PASSAGES = 64
+MAX_REPLICAS = 5
+MAX_HOPS = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Replica:
+    """How one replica of retriever and reasoner differs from its siblings.
+
+    passages: read by its reasoner. model: index into the engine's models, taken modulo their number.
+    """
+
+    retrieval: RetrievalMethod
+    passages: int
+    model: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """The parameters of one query; every field changes what runs.
+
+    retrieval: the first replica's method; later replicas take the other methods in turn.
+    passages: how many passages a reasoner reads. rerank: read three times as many candidates for answerability first.
+    hops: retrieval rounds; from the second on, what was found feeds the query. replicas: independent readings.
+    arbitration: how replicas are settled. verification: `span` checks quotes, `support` also asks the model.
+    escalations: how often the mapper may be asked again for a larger plan.
+    """
+
+    retrieval: RetrievalMethod = "hybrid"
+    passages: int = 4
+    rerank: bool = False
+    hops: int = 1
+    replicas: int = 1
+    arbitration: Arbitration = "first"
+    verification: Verification = "span"
+    escalations: int = 0
+
+    def __post_init__(self) -> None:
+        _check_choice("retrieval", self.retrieval, get_args(RetrievalMethod))
+        _check_choice("arbitration", self.arbitration, get_args(Arbitration))
+        _check_choice("verification", self.verification, get_args(Verification))
+        _check_range("passages", self.passages, 1, MAX_PASSAGES)
+        _check_range("hops", self.hops, 1, MAX_HOPS)
+        _check_range("replicas", self.replicas, 1, MAX_REPLICAS)
+        _check_range("escalations", self.escalations, 0, 3)
+        if self.replicas == 1 and self.arbitration != "first":
+            raise PlanError(
+                f"arbitration {self.arbitration!r} needs more than one replica", remedy="set replicas to 2 or more"
+            )
+
+    @property
+    def key(self) -> str:
+        """A short stable name, such as `hybrid-p4-r1-h1`; equal plans have equal keys."""
+        rerank = "-rerank" if self.rerank else ""
+        settled = f"-x{self.replicas}{self.arbitration}" if self.replicas > 1 else ""
+        more = f"-e{self.escalations}" if self.escalations else ""
+        return f"{self.retrieval}-p{self.passages}-h{self.hops}{rerank}{settled}-{self.verification}{more}"
+
+    @property
+    def shape(self) -> tuple[int, int, bool, Arbitration, Verification]:
+        """What the graph's nodes and edges depend on; plans of one shape share a compiled graph."""
+        return self.hops, self.replicas, self.rerank, self.arbitration, self.verification
+
+    def replica(self, index: int) -> Replica:
+        """Replica `index`, 0-based: its own method, number of passages and model."""
+        methods: tuple[RetrievalMethod, ...] = ("hybrid", "lexical", "dense")
+        at = methods.index(self.retrieval)
+        return Replica(
+            retrieval=methods[(at + index) % len(methods)],
+            passages=max(1, self.passages - index),
+            model=index,
+        )
+
+    def to_dict(self) -> dict[str, str | int | bool]:
+        """The fields as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, object]) -> Plan:
+        """A plan from `to_dict`'s result; unknown fields raise `PlanError`."""
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(raw) - known)
+        if unknown:
+            raise PlanError(f"unknown plan fields {unknown}", remedy=f"use {sorted(known)}")
+        return cls(**raw)  # type: ignore[arg-type]
+
+
+def default_plan_space() -> tuple[Plan, ...]:
+    """The plans that the shipped calibration measured: single readings, and replicas on a hybrid base."""
+    return tuple([*_single_plans(), *_replicated_plans()])
+
+
+def _single_plans() -> Iterator[Plan]:
+    methods = get_args(RetrievalMethod)
+    for method, passages, rerank, hops, check in product(methods, (1, 3, 6, 12), (False, True), (1, 2), ("span", "support")):
+        yield Plan(retrieval=method, passages=passages, rerank=rerank, hops=hops, verification=check)
+
+
+def _replicated_plans() -> Iterator[Plan]:
+    for passages, rerank, hops, replicas, settled, check in product(
+        (4, 8), (False, True), (1, 2), (2, 3), ("majority", "confidence"), ("span", "support")
+    ):
+        yield Plan(
+            retrieval="hybrid",
+            passages=passages,
+            rerank=rerank,
+            hops=hops,
+            replicas=replicas,
+            arbitration=settled,
+            verification=check,
+        )
+
+
+def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise PlanError(f"{name} {value!r} is not one of {list(allowed)}")
+
+
+def _check_range(name: str, value: int, low: int, high: int) -> None:
+    if isinstance(value, bool) or not low <= value <= high:
+        raise PlanError(f"{name} {value!r} is not between {low} and {high}")
