@@ -1,0 +1,87 @@
+"""The reader's weights on disk: what fine-tuning changed, as safetensors, beside a small JSON with its thresholds."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from ...sla.errors import ConfigurationError
+from .encoder import EncoderConfig
+from .model import Reader
+from .parent import PARENT_NAME, load_parent_weights
+
+SHIPPED = Path(__file__).parent / "weights"
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReaderSettings:
+    """Numbers fitted after training.
+
+    null_weights: bias, weight of the span head's log odds, weight of the answerability logit: their sum is the logit of
+    "this passage answers". rank_exponent: the prior of the passage at rank r is (r + 1) ** -rank_exponent.
+    answer_threshold: least probability of an answer at which the reader itself answers.
+    """
+
+    null_weights: tuple[float, float, float] = (0.0, 0.5, 0.5)
+    rank_exponent: float = 0.0
+    answer_threshold: float = 0.5
+
+
+def save_reader(
+    model: Reader, settings: ReaderSettings, folder: Path, *, dtype: torch.dtype = torch.bfloat16
+) -> None:
+    """Write the trained tensors (the parent's embeddings are left out) and `reader.json` to `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: p.detach().to(dtype).contiguous() for name, p in model.trainable().items()}
+    save_file(tensors, folder / "reader.safetensors")
+    head = {
+        "format": FORMAT,
+        "parent": PARENT_NAME,
+        "config": model.encoder.config.to_dict(),
+        "settings": asdict(settings),
+    }
+    (folder / "reader.json").write_text(json.dumps(head, indent=1) + "\n", encoding="utf-8")
+
+
+def load_reader(folder: Path | None = None, *, parent: Path | None = None) -> tuple[Reader, ReaderSettings]:
+    """The reader of `folder` (the shipped one by default) in float32, in evaluation mode.
+
+    Raises `ConfigurationError` when the folder holds no reader of this format.
+    """
+    folder = folder or SHIPPED
+    try:
+        head = json.loads((folder / "reader.json").read_text(encoding="utf-8"))
+        tensors = load_file(folder / "reader.safetensors")
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"no reader in {str(folder)!r} ({error})", remedy="train one with: slarag train reader"
+        ) from error
+    if head.get("format") != FORMAT:
+        raise ConfigurationError(
+            f"the reader in {str(folder)!r} has format {head.get('format')!r}, not {FORMAT}",
+            remedy="train it again with this version",
+        )
+    model = Reader(EncoderConfig(**head["config"]))
+    parent_weights = load_parent_weights(parent)
+    embeddings = {f"encoder.{name}": value for name, value in parent_weights.items() if name.startswith("embeddings.")}
+    model.load_state_dict({**embeddings, **{name: tensor.float() for name, tensor in tensors.items()}})
+    settings = ReaderSettings(**{**head["settings"], "null_weights": tuple(head["settings"]["null_weights"])})
+    return model.eval(), settings
+
+
+def use_bfloat16(model: Reader) -> None:
+    """Hold the matrices of the layers in bfloat16; norms and the residual stream stay float32 (run under autocast)."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            module.to(torch.bfloat16)
+
+
+def bfloat16_is_fast() -> bool:
+    """Whether this CPU multiplies bfloat16 matrices in hardware."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -1,0 +1,61 @@
+"""Text pairs as token windows that know where their tokens stand in the passage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from tokenizers import Encoding, Tokenizer
+
+MAX_WINDOW_TOKENS = 384
+OVERLAP_TOKENS = 96
+MAX_FIRST_TOKENS = 96
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """`[CLS] first [SEP] part of the passage [SEP]`.
+
+    ids: tokens. first_length: tokens before the passage part. offsets: per passage token of this window, the characters
+    of the whole word it belongs to, start and end in the passage.
+    """
+
+    ids: list[int]
+    first_length: int
+    offsets: list[tuple[int, int]]
+
+
+class Windower:
+    """Makes windows; a passage is tokenised once for all the questions asked of it."""
+
+    def __init__(self, tokenizer: Tokenizer, cached_passages: int = 4096) -> None:
+        self._tokenizer = tokenizer
+        self._cls = tokenizer.token_to_id("[CLS]")
+        self._sep = tokenizer.token_to_id("[SEP]")
+        self._passage = lru_cache(maxsize=cached_passages)(self._encode_passage)
+
+    def windows(self, first: str, passage: str) -> list[Window]:
+        """The overlapping windows of one pair; a passage without tokens gives none."""
+        head = [self._cls, *self._encode(first).ids[:MAX_FIRST_TOKENS], self._sep]
+        ids, words = self._passage(passage)
+        room = MAX_WINDOW_TOKENS - len(head) - 1
+        return [
+            Window([*head, *ids[at : at + room], self._sep], len(head), words[at : at + room])
+            for at in _window_starts(len(ids), room)
+        ]
+
+    def _encode(self, text: str) -> Encoding:
+        return self._tokenizer.encode(text, add_special_tokens=False)
+
+    def _encode_passage(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        encoding = self._encode(text)
+        return encoding.ids, [encoding.word_to_chars(word) or (0, 0) for word in encoding.word_ids if word is not None]
+
+
+def _window_starts(length: int, room: int) -> list[int]:
+    if length == 0:
+        return []
+    starts = [0]
+    while starts[-1] + room < length:
+        starts.append(min(starts[-1] + room - OVERLAP_TOKENS, length - room))
+    return starts
