@@ -3,11 +3,11 @@
 * `run(settings: EvalSettings, *, engine=None, on_progress=None) -> Report` asks every question of a file under every
   profile and writes `items.jsonl`, `report.json` and `report.html` into `settings.out`; `arun` is its async form.
 * `compare(a: Path, b: Path, *, profile_a=None, profile_b=None) -> Comparison` joins two such folders by question.
-* `calibrate(settings: CalibrationSettings, *, engine=None, on_progress=None) -> CalibrationReport` measures every plan of
-  the plan space on a question file and writes the calibration file that the mapper reads; `acalibrate` is its async form.
-* `load_dataset(path, *, format="auto", corpus=None) -> Dataset` reads a question file.
+* `calibrate(settings: CalibrationSettings, *, engine=None, on_progress=None) -> CalibrationReport` measures every plan
+  of the plan space on a question file and writes the calibration that the mapper reads; `acalibrate` is its async form.
+* `load_dataset(path, *, data_format="auto", corpus=None) -> Dataset` reads a question file.
 
-`Report`, `Comparison` and `CalibrationReport` have `to_dict()` (JSON values, with `schema`) and `table()` (lines for people).
+`Report`, `Comparison` and `CalibrationReport` have `to_dict()` (JSON with `schema`) and `table()` (text for people).
 `on_progress` is called as `on_progress(Progress(stage=..., done=..., total=...))`.
 Everything loads on first use, so that importing this package costs nothing.
 """
@@ -18,18 +18,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .calibrate import CalibrationReport, CalibrationSettings, acalibrate, calibrate
-    from .compare import Comparison, compare
-    from .formats import FORMATS, Dataset, DataFormat, load_dataset
+    from .calibration import CalibrationReport, CalibrationSettings, acalibrate, calibrate
+    from .comparison import Comparison, compare
+    from .formats import FORMATS, DataFormat, Dataset, load_dataset
     from .item import EvalItem
     from .report import Report
     from .runner import arun, run
     from .settings import EvalSettings, Progress
 
 _HOMES = {
-    "CalibrationReport": "calibrate",
-    "CalibrationSettings": "calibrate",
-    "Comparison": "compare",
+    "CalibrationReport": "calibration",
+    "CalibrationSettings": "calibration",
+    "Comparison": "comparison",
     "DataFormat": "formats",
     "Dataset": "formats",
     "EvalItem": "item",
@@ -37,10 +37,10 @@ _HOMES = {
     "FORMATS": "formats",
     "Progress": "settings",
     "Report": "report",
-    "acalibrate": "calibrate",
+    "acalibrate": "calibration",
     "arun": "runner",
-    "calibrate": "calibrate",
-    "compare": "compare",
+    "calibrate": "calibration",
+    "compare": "comparison",
     "load_dataset": "formats",
     "run": "runner",
 }
@@ -66,7 +66,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # `compare` and `calibrate` are functions here and modules below; the function wins once it is asked for.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f".{_HOMES[name]}", __name__), name)

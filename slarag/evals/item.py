@@ -14,7 +14,8 @@ class GoldPassage:
     """Evidence that a question's author marked; what is empty was not said.
 
     document_id: of the source. start, end: characters of the evidence in the source, if narrower than the whole of it.
-    text: of the evidence, which finds it in an index that was built elsewhere. title: set only where a title names one passage.
+    text: of the evidence, which finds it in an index that was built elsewhere. title: set only where a title names
+    one passage.
     """
 
     document_id: str = ""

@@ -20,9 +20,10 @@ class EvalSettings:
 
     data: a question file, or a folder in BEIR's layout. out: the folder that receives the results; a run that was
     interrupted goes on there. profiles: names of shipped profiles or paths of profile files.
-    format: how `data` is written; `auto` looks at the content. corpus: a file of documents for questions that carry none.
+    format: how `data` is written; `auto` looks at the content. corpus: documents for questions that bring none.
     index: a ready index to retrieve from; without it one is built in `out` over all passages of the data.
-    reading: give each question its own passages instead of retrieving. plan: runs every question, whatever the mapper says.
+    reading: give each question its own passages instead of retrieving.
+    plan: runs every question, whatever the mapper says.
     limit: how many questions, drawn by `seed`; a larger limit of one seed contains the smaller. None takes all.
     concurrency: questions in flight. warm_up: questions asked before anything is measured, so that models are loaded.
     """

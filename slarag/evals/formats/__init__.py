@@ -6,7 +6,7 @@ What is decided for all of them:
 * yes or no: a Boolean answer becomes the text `yes` or `no`.
 * no answer: `is_impossible`, `answerable: false`, a null query, or MultiHop-RAG's "Insufficient information." make a
   question whose right reply is to abstain.
-* equal paragraphs are one document, named by a digest of title and text, so that names do not depend on the order of a file.
+* equal paragraphs are one document, named by a digest of title and text: names do not depend on the order of a file.
 """
 
 from __future__ import annotations
