@@ -49,8 +49,8 @@ class PassageReading:
 class EmbeddedReader:
     """Reads questions against passages with the shipped model.
 
-    folder: a trained reader's folder, the shipped one by default. threads: of the matrix products. cached_pairs: readings
-    held so that one query reads no pair twice; 0 turns that off. price: None makes its calls unpriced.
+    folder: a trained reader's folder, the shipped one by default. threads: of the matrix products. price: None means
+    unpriced calls. cached_pairs: readings held so that one query reads no pair twice; 0 turns that off.
     The model is loaded at the first call or by `open`.
     """
 
@@ -93,7 +93,7 @@ class EmbeddedReader:
         if self._batcher is None:
             model, self._settings = load_reader(self._folder)
             self._windower = Windower(load_tokenizer())
-            self._batcher = ReadingBatcher(_ReadFunction(model, self._threads))
+            self._batcher = ReadingBatcher(ReadFunction(model, self._threads))
 
     async def answer(self, request: AnswerRequest) -> AnswerResult:
         """See `Backend.answer`; the passages come best first."""
@@ -170,7 +170,8 @@ class EmbeddedReader:
         held = self._cache.get(first, passage)
         if held is not None:
             return PassageReading(held, 0, 0.0)
-        assert self._windower is not None and self._batcher is not None
+        assert self._windower is not None
+        assert self._batcher is not None
         windows = self._windower.windows(first, passage)
         if not windows:
             return PassageReading(Reading((), -20.0, -20.0, (0.0, 0.0, 1.0), 0), 0, 0.0)
@@ -189,7 +190,7 @@ class EmbeddedReader:
         return None if self._price is None else self._price.of(usage)
 
 
-class _ReadFunction:
+class ReadFunction:
     """Runs the model in the reading thread, with its own thread count."""
 
     def __init__(self, model: Reader, threads: int) -> None:
@@ -200,6 +201,7 @@ class _ReadFunction:
             use_bfloat16(model)
 
     def __call__(self, windows: list[Window]) -> list[Reading]:
+        """Read one batch of windows."""
         if torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)
         with torch.autocast("cpu", torch.bfloat16, enabled=self._low_precision):

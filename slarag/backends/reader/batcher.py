@@ -31,7 +31,7 @@ class _Job:
 
 
 class ReadingBatcher:
-    """Owns the reading thread. `read` is called in that thread only, with windows of at most `BATCH_TOKENS` padded tokens.
+    """Owns the reading thread; `read` is called in that thread only, with at most `batch_tokens` padded tokens.
 
     Jobs with the earliest deadline go first; a job that is cancelled or past its deadline before its batch is not read.
     """
@@ -119,7 +119,7 @@ class ReadingBatcher:
         began = time.perf_counter()
         try:
             readings = self._read([job.window for job in batch])
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  (whatever it was belongs to those who wait)
             for job in batch:
                 job.future.set_exception(error)
             return

@@ -43,9 +43,7 @@ def combine(
     answerability = {p.passage_id: _sigmoid(logit) for p, logit in zip(passages, logits, strict=True)}
     if kind == "yes_no":
         return _yes_or_no(passages, readings, settings, answerability)
-    odds = [
-        (rank + 1) ** -settings.rank_exponent * math.exp(min(logit, 30.0)) for rank, logit in enumerate(logits)
-    ]
+    odds = [(rank + 1) ** -settings.rank_exponent * math.exp(min(logit, 30.0)) for rank, logit in enumerate(logits)]
     total = 1.0 + sum(odds)
     candidates = _span_candidates(passages, readings, [weight / total for weight in odds])
     if kind == "sentence":
@@ -132,7 +130,8 @@ def _yes_or_no(
     best = max(range(len(passages)), key=lambda i: (shares[i], -i))
     span = _evidence(passages[best], readings[best])
     candidates = [
-        Candidate(text=text, spans=(span,), probability=(1.0 - no_answer) * p) for text, p in (("yes", yes), ("no", 1.0 - yes))
+        Candidate(text=text, spans=(span,), probability=(1.0 - no_answer) * p)
+        for text, p in (("yes", yes), ("no", 1.0 - yes))
     ]
     return Combined(tuple(sorted(candidates, key=lambda c: (-c.probability, c.text))), no_answer, answerability)
 

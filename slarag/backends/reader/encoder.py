@@ -1,7 +1,7 @@
 """The transformer encoder of the embedded reader.
 
 A post-norm BERT encoder (Devlin et al., 2019) written out so that its layers can later be expanded, skipped or routed
-(DLO, arXiv 2407.11030). Its weights start from all-MiniLM-L6-v2; the embeddings stay the parent's and are never shipped.
+(DLO, arXiv 2407.11030). Its weights start from all-MiniLM-L6-v2; the embeddings stay the parent's and are not shipped.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class EncoderLayer(nn.Module):
         self.output_norm = nn.LayerNorm(hidden, eps=config.layer_norm_eps)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """`x` is [batch, length, hidden]; `mask` is bool [batch, 1, 1, length], true where a token may be attended to."""
+        """`x` is [batch, length, hidden]; `mask` is bool [batch, 1, 1, length], true where a token may be seen."""
         x = self.attention_norm(x + self.attend(x, mask))
         return self.output_norm(x + self.down(F.gelu(self.up(x))))
 

@@ -1,6 +1,6 @@
 """The reader: an encoder with three heads that read a question and a passage in one forward pass.
 
-* span: P(start) over the passage's tokens and the null position (token 0), then P(end | start). Their product is a proper
+* span: P(start) over the passage's tokens and the null position (token 0), then P(end | start). Their product is a
   distribution over spans, so every span of the n best list has a probability.
 * answerable: a logit for "this passage answers this question".
 * support: supported / refuted / not enough, for a claim in the question's place and evidence in the passage's.
@@ -107,6 +107,6 @@ def reading_loss(output: ReaderOutput, start: Tensor, end: Tensor) -> Tensor:
 
 
 def support_loss(output: ReaderOutput, allowed: Tensor) -> Tensor:
-    """Mean negative log-likelihood of the allowed labels: bool [batch, 3], one true per row or several for a coarse label."""
+    """Mean negative log-likelihood of the allowed labels, bool [batch, 3]; a coarse label allows several."""
     log_p = F.log_softmax(output.support, dim=-1)
     return -torch.logsumexp(log_p.masked_fill(~allowed, -math.inf), dim=-1).mean()

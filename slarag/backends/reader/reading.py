@@ -102,7 +102,7 @@ def _spans(window: Window, starts: list[int], ends: list[int], joint: list[float
 
 
 def merge_windows(readings: list[Reading]) -> Reading:
-    """The readings of one passage's windows as one: spans weighted by their window's odds, the most sure window leads."""
+    """The readings of one passage's windows as one: spans weighted by their window's odds, the surest leads."""
     if len(readings) == 1:
         return readings[0]
     lead = max(readings, key=lambda reading: reading.span_log_odds)

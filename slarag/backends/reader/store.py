@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -33,9 +34,7 @@ class ReaderSettings:
     answer_threshold: float = 0.5
 
 
-def save_reader(
-    model: Reader, settings: ReaderSettings, folder: Path, *, dtype: torch.dtype = torch.bfloat16
-) -> None:
+def save_reader(model: Reader, settings: ReaderSettings, folder: Path, *, dtype: torch.dtype = torch.bfloat16) -> None:
     """Write the trained tensors (the parent's embeddings are left out) and `reader.json` to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: p.detach().to(dtype).contiguous() for name, p in model.trainable().items()}
@@ -71,8 +70,8 @@ def load_reader(folder: Path | None = None, *, parent: Path | None = None) -> tu
     parent_weights = load_parent_weights(parent)
     embeddings = {f"encoder.{name}": value for name, value in parent_weights.items() if name.startswith("embeddings.")}
     model.load_state_dict({**embeddings, **{name: tensor.float() for name, tensor in tensors.items()}})
-    settings = ReaderSettings(**{**head["settings"], "null_weights": tuple(head["settings"]["null_weights"])})
-    return model.eval(), settings
+    fitted: dict[str, Any] = head["settings"]
+    return model.eval(), replace(ReaderSettings(**fitted), null_weights=tuple(fitted["null_weights"]))
 
 
 def use_bfloat16(model: Reader) -> None:
@@ -84,4 +83,5 @@ def use_bfloat16(model: Reader) -> None:
 
 def bfloat16_is_fast() -> bool:
     """Whether this CPU multiplies bfloat16 matrices in hardware."""
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -7,6 +7,8 @@ from functools import lru_cache
 
 from tokenizers import Encoding, Tokenizer
 
+from ...sla.errors import ConfigurationError
+
 MAX_WINDOW_TOKENS = 384
 OVERLAP_TOKENS = 96
 MAX_FIRST_TOKENS = 96
@@ -30,8 +32,7 @@ class Windower:
 
     def __init__(self, tokenizer: Tokenizer, cached_passages: int = 4096) -> None:
         self._tokenizer = tokenizer
-        self._cls = tokenizer.token_to_id("[CLS]")
-        self._sep = tokenizer.token_to_id("[SEP]")
+        self._cls, self._sep = special_ids(tokenizer)
         self._passage = lru_cache(maxsize=cached_passages)(self._encode_passage)
 
     def windows(self, first: str, passage: str) -> list[Window]:
@@ -49,7 +50,16 @@ class Windower:
 
     def _encode_passage(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         encoding = self._encode(text)
-        return encoding.ids, [encoding.word_to_chars(word) or (0, 0) for word in encoding.word_ids if word is not None]
+        words = [encoding.token_to_chars(0) if w is None else encoding.word_to_chars(w) for w in encoding.word_ids]
+        return encoding.ids, [place or (0, 0) for place in words]
+
+
+def special_ids(tokenizer: Tokenizer) -> tuple[int, int]:
+    """The ids of `[CLS]` and `[SEP]`; raises `ConfigurationError` for a tokenizer without them."""
+    cls, sep = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
+    if cls is None or sep is None:
+        raise ConfigurationError("the tokenizer has no [CLS] or [SEP]", remedy="use the parent's tokenizer.json")
+    return cls, sep
 
 
 def _window_starts(length: int, room: int) -> list[int]:

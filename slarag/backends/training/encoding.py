@@ -11,6 +11,7 @@ import torch
 from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 
+from ..reader.windows import special_ids
 from .sources import Example
 
 _CHUNK = 4096
@@ -21,7 +22,7 @@ class EncodedExamples:
     """Token arrays of all examples, end to end.
 
     tokens: int32 [total]; offsets: int64 [n + 1]; first_length: int32 [n], tokens of segment 0;
-    start, end: int32 [n], token positions of the gold span in the pair, 0 for no answer; labels: int8 [n], support bits.
+    start, end: int32 [n], token positions of the gold span in the pair, 0 for no answer; labels: int8 [n], bits.
     """
 
     tokens: np.ndarray
@@ -81,7 +82,7 @@ def encode_examples(examples: list[Example], tokenizer: Tokenizer, max_tokens: i
 def _encode_pair(
     example: Example, first: Encoding, passage: Encoding, tokenizer: Tokenizer, max_tokens: int, rng: random.Random
 ) -> tuple[list[int], int, int, int, int] | None:
-    cls, sep = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
+    cls, sep = special_ids(tokenizer)
     head = [cls, *first.ids[: max_tokens // 4], sep]
     room = max_tokens - len(head) - 1
     span = _token_span(example, passage) if example.start >= 0 else (-1, -1)
@@ -109,7 +110,7 @@ def _window_start(length: int, room: int, span: tuple[int, int], rng: random.Ran
 
 
 def plan_batches(lengths: np.ndarray, batch_tokens: int, processes: int, seed: int) -> Iterator[list[np.ndarray]]:
-    """Steps of an epoch in random order: `processes` index arrays of like length, each at most `batch_tokens` when padded."""
+    """Steps of an epoch in random order: `processes` index arrays of like length, each within `batch_tokens`."""
     rng = np.random.default_rng(seed)
     order = np.lexsort((rng.random(len(lengths)), lengths))
     batches: list[np.ndarray] = []

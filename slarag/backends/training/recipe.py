@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ...sla.errors import ConfigurationError
 from .sources import (
     ROW_KINDS,
     Example,
@@ -30,6 +31,7 @@ class Source(BaseModel):
     limit: int | None = Field(default=None, ge=1, description="examples drawn at random; all if absent")
     negatives: int = Field(default=0, ge=0, description="same-article negatives made of it")
     answers_as_claims: int = Field(default=0, ge=0, description="verifier examples made of it")
+    licence: str = Field(default="not stated", description="for the model card")
 
 
 class Recipe(BaseModel):
@@ -38,7 +40,9 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     sources: list[Source]
-    max_tokens: int = Field(default=320, ge=32, le=512, description="longest text pair, tokens; longer ones are cut to a window")
+    max_tokens: int = Field(
+        default=320, ge=32, le=512, description="longest text pair, tokens; longer ones are cut to a window"
+    )
     batch_tokens: int = Field(default=4000, ge=64, description="padded tokens of one batch of one process")
     learning_rate: float = Field(default=2e-4, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
@@ -48,11 +52,24 @@ class Recipe(BaseModel):
     processes: int = Field(default=2, ge=1, description="data-parallel processes of one thread each")
     seed: int = 0
     held_out_titles: list[str] = Field(default_factory=list, description="articles never trained on")
+    development: str | None = Field(default=None, description="question file that thresholds are fitted and scored on")
+    unseen_claims: list[str] = Field(default_factory=list, description="claim files to score, not among the sources")
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Read a YAML recipe."""
-    return Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    """Read a YAML recipe; raises `ConfigurationError` with the first thing that is wrong."""
+    try:
+        return Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError, ValidationError) as error:
+        first = str(error).splitlines()[0] if not isinstance(error, ValidationError) else _first_problem(error)
+        raise ConfigurationError(
+            f"recipe {str(path)!r}: {first}", remedy="see slarag/backends/training/reader.yaml"
+        ) from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
 
 
 def build_examples(recipe: Recipe, data: Path) -> list[Example]:

@@ -94,9 +94,8 @@ class _Run:
             loss = batch_loss(self.model, batch)
         loss.backward()
         self.gradients[-1] = share
-        if self.recipe.processes > 1:
-            dist.all_reduce(self.gradients)
-            self.gradients /= self.recipe.processes
+        dist.all_reduce(self.gradients)
+        self.gradients /= self.recipe.processes
         share = float(self.gradients[-1])
         norm = float(self.gradients[:-1].norm())
         if norm > 1.0:
@@ -154,29 +153,21 @@ def batch_loss(model: Reader, batch: TrainingBatch) -> Tensor:
 
 
 def _train_process(rank: int, recipe: Recipe, folder: Path, report: Callable[[str], None]) -> None:
-    torch.set_num_threads(1)
-    torch.manual_seed(recipe.seed)
-    if recipe.processes > 1:
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[rank % len(cores)]})
-        store = f"file://{(folder / 'rendezvous').resolve()}"
-        dist.init_process_group("gloo", init_method=store, rank=rank, world_size=recipe.processes)
+    _join_group(rank, recipe, folder)
     run = _Run(rank, recipe, folder)
     run.resume()
     data = _load_arrays(folder / "examples.safetensors")
-    steps = _planned_steps(data, recipe)
+    steps = list(plan_batches(data.lengths, recipe.batch_tokens, recipe.processes, recipe.seed))
     total = max(1, int(len(steps) * recipe.epochs))
     began, saved = time.monotonic() - run.progress.seconds, time.monotonic()
     while run.progress.share < 1.0:
-        rows = steps[run.progress.step % len(steps)][rank]
         share = (run.progress.step + 1) / total
         if recipe.minutes is not None:
             share = max(share, (time.monotonic() - began) / (60 * recipe.minutes))
-        run.step(collate(data, rows), min(1.0, share))
+        run.step(collate(data, steps[run.progress.step % len(steps)][rank]), min(1.0, share))
         run.progress = replace(run.progress, seconds=time.monotonic() - began)
         if rank == 0 and run.progress.step % 50 == 0:
-            p = run.progress
-            report(f"step {p.step}/{total}  {p.share:.1%}  loss {p.loss:.3f}  {p.seconds / 60:.1f} min")
+            report(_progress_line(run.progress, total))
         if rank == 0 and time.monotonic() - saved > CHECKPOINT_SECONDS:
             _save_all(run)
             saved = time.monotonic()
@@ -184,17 +175,26 @@ def _train_process(rank: int, recipe: Recipe, folder: Path, report: Callable[[st
         _save_all(run)
         weights = {name: p.detach().contiguous() for name, p in run.parameters.items()}
         save_file(weights, folder / "weights.safetensors")
-    if recipe.processes > 1:
-        dist.destroy_process_group()
+    dist.destroy_process_group()
+
+
+def _join_group(rank: int, recipe: Recipe, folder: Path) -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(recipe.seed)
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[rank % len(cores)]})
+    store = f"file://{(folder / 'rendezvous').resolve()}"
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=recipe.processes)
+
+
+def _progress_line(progress: Progress, total: int) -> str:
+    minutes = progress.seconds / 60
+    return f"step {progress.step}/{total}  {progress.share:.1%}  loss {progress.loss:.3f}  {minutes:.1f} min"
 
 
 def _save_all(run: _Run) -> None:
     run.save()
     (run.folder / "progress.json").write_text(json.dumps(vars(run.progress)), encoding="utf-8")
-
-
-def _planned_steps(data: EncodedExamples, recipe: Recipe) -> list[list]:
-    return list(plan_batches(data.lengths, recipe.batch_tokens, recipe.processes, recipe.seed))
 
 
 def _schedule(share: float, warmup: float) -> float:

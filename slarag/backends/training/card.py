@@ -1,0 +1,87 @@
+"""The model card of a reader."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .recipe import Recipe
+
+if TYPE_CHECKING:
+    from .pipeline import ReaderScores
+
+_TEMPLATE = """# Model card: the embedded reader
+
+**What it is.** An extractive reader: one forward pass over a question and a passage gives a distribution over the spans
+of the passage, the probability that the passage holds no answer, and, for a claim and evidence, supported / refuted /
+not enough. A post-norm encoder of {layers} layers, {hidden} wide, fine-tuned from `{parent}` (Apache-2.0),
+whose embeddings stay frozen and are not shipped. Stored as bfloat16 safetensors; run in bfloat16 where the CPU has it, else in float32.
+
+**Made by** `slarag train reader` with the recipe beside the code (`slarag/backends/training/reader.yaml`):
+{steps} steps, {minutes:.0f} minutes of {processes} CPU threads, {share:.0%} of the schedule's time, seed {seed}.
+
+## Training data
+{sources}
+
+## Scores
+{scores}
+
+## Limits
+* It quotes: an answer that stands in no passage cannot be given. Arithmetic, counting and inference over several
+  passages are beyond one pass; the agents chain passes.
+* English, mostly encyclopaedic prose. Other domains (reviews, medical, legal) were barely seen.
+* Claim support is a small model's opinion: see the accuracies above before you rely on it.
+* Texts that address the reader are data to it: it has no instructions to follow.
+"""
+
+
+def write_card(path: Path, recipe: Recipe, scores: ReaderScores, progress: Mapping[str, Any]) -> None:
+    """Write the card of a reader trained by `recipe`; `progress` is the run's last record (step, seconds, share)."""
+    from ..reader.encoder import EncoderConfig
+    from ..reader.parent import PARENT_NAME, parent_folder
+
+    config = EncoderConfig.from_parent(parent_folder())
+    text = _TEMPLATE.format(
+        layers=config.num_layers,
+        hidden=config.hidden_size,
+        parent=PARENT_NAME,
+        steps=progress["step"],
+        minutes=progress["seconds"] / 60,
+        processes=recipe.processes,
+        share=progress["share"],
+        seed=recipe.seed,
+        sources=_source_table(recipe),
+        scores=_score_table(scores),
+    )
+    path.write_text(text, encoding="utf-8")
+
+
+def _source_table(recipe: Recipe) -> str:
+    lines = ["| file | used as | examples at most | derived | licence |", "|---|---|---|---|---|"]
+    for source in recipe.sources:
+        derived = [f"{source.negatives} same-article negatives"] if source.negatives else []
+        derived += [f"{source.answers_as_claims} answers as claims"] if source.answers_as_claims else []
+        limit = source.limit if source.limit is not None else "all"
+        lines.append(f"| {source.path} | {source.kind} | {limit} | {', '.join(derived) or '-'} | {source.licence} |")
+    return "\n".join(lines)
+
+
+def _score_table(scores: ReaderScores) -> str:
+    lines = ["| what | figure | n |", "|---|---|---|"]
+    if scores.reading is not None:
+        r = scores.reading
+        lines += [
+            f"| f1_forced, answerable questions of the development file | {r.f1_forced:.3f} | {r.answerable} |",
+            f"| exact match, forced | {r.exact_forced:.3f} | {r.answerable} |",
+            f"| f1 over all, with the shipped threshold | {r.f1:.3f} | {r.rows} |",
+            f"| no_answer_recall | {r.no_answer_recall:.3f} | {r.rows - r.answerable} |",
+        ]
+    for name, claim in scores.claims.items():
+        lines.append(
+            f"| {name}, three-way accuracy (majority {claim.majority:.3f}) | {claim.accuracy:.3f} | {claim.rows} |"
+        )
+    return "\n".join(lines) + (
+        "\n\nThe development figures are on the articles that no threshold was fitted on (two thirds of them); no source"
+        "\nof the claim rows was trained on."
+    )
