@@ -1,0 +1,85 @@
+"""Nearest unit vectors by FAISS: exact for small collections, an HNSW graph above `APPROXIMATE_ABOVE`."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from .ranking import Ranks, Rows, Scores, ordered
+
+APPROXIMATE_ABOVE = 20_000
+
+_LINKS = 32
+_BUILD_EFFORT = 80
+_SEARCH_EFFORT = 96
+_TIE_ROOM = 16
+
+
+class DenseIndex(Protocol):
+    """Rows nearest to a vector by inner product."""
+
+    def search(self, vector: Scores, k: int, ranks: Ranks) -> tuple[Rows, Scores]:
+        """The best `k` rows for `vector`, float32 [dim], best first."""
+        ...
+
+
+class ExactIndex:
+    """Compares with every vector: FAISS's flat inner-product search over an array that may be memory-mapped."""
+
+    def __init__(self, vectors: Scores) -> None:
+        self._vectors = vectors
+
+    def search(self, vector: Scores, k: int, ranks: Ranks) -> tuple[Rows, Scores]:
+        """The best `k` rows for `vector`, float32 [dim], best first."""
+        faiss = _faiss()
+        wanted = min(k + _TIE_ROOM, len(self._vectors))
+        found = faiss.knn(vector.reshape(1, -1), self._vectors, wanted, metric=faiss.METRIC_INNER_PRODUCT)
+        return ordered(found[1][0], found[0][0], ranks, k)
+
+
+class HnswIndex:
+    """A navigable graph (Malkov and Yashunin, 1603.09320) over 8-bit vectors; the found are scored again exactly."""
+
+    def __init__(self, graph: Any, vectors: Scores) -> None:
+        self._graph = graph
+        self._vectors = vectors
+
+    @classmethod
+    def build(cls, vectors: Scores) -> HnswIndex:
+        """Link `vectors`, float32 [n, dim]."""
+        faiss = _faiss()
+        kind = faiss.ScalarQuantizer.QT_8bit
+        graph = faiss.IndexHNSWSQ(vectors.shape[1], kind, _LINKS, faiss.METRIC_INNER_PRODUCT)
+        graph.hnsw.efConstruction = _BUILD_EFFORT
+        graph.train(vectors)
+        graph.add(vectors)
+        return cls(graph, vectors)
+
+    @classmethod
+    def load(cls, path: Path, vectors: Scores) -> HnswIndex:
+        """Read what `save` wrote."""
+        return cls(_faiss().read_index(str(path)), vectors)
+
+    def save(self, path: Path) -> None:
+        """Write the graph in FAISS's own format."""
+        _faiss().write_index(self._graph, str(path))
+
+    def search(self, vector: Scores, k: int, ranks: Ranks) -> tuple[Rows, Scores]:
+        """The best `k` rows for `vector`, float32 [dim], best first; about one in a hundred is missed."""
+        faiss = _faiss()
+        wanted = min(2 * k + _TIE_ROOM, len(self._vectors))
+        effort = faiss.SearchParametersHNSW(efSearch=max(_SEARCH_EFFORT, 2 * wanted))
+        rows: Rows = self._graph.search(vector.reshape(1, -1), wanted, params=effort)[1][0]
+        rows = rows[rows >= 0]
+        scores = np.asarray(self._vectors[rows] @ vector, dtype=np.float32)
+        return ordered(rows, scores, ranks, k)
+
+
+def _faiss() -> Any:
+    faiss: Any = importlib.import_module("faiss")
+    # The setting belongs to the calling thread: one query never takes the cores of another.
+    faiss.omp_set_num_threads(1)
+    return faiss

@@ -1,0 +1,103 @@
+"""Texts to unit vectors."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import threading
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+
+from .model_folder import MODEL_NAME, find_model_folder
+from .ranking import Scores
+
+_MAX_CHARACTERS = 8_000  # far more than the model's 256 tokens hold; a longer text only costs tokenizing
+_FINGERPRINTED = ("model.safetensors", "tokenizer.json", "sentence_bert_config.json", "modules.json")
+
+
+class TextEncoder(Protocol):
+    """Turns texts into unit vectors; `fingerprint` changes when the vectors would."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the exact weights; an index of another fingerprint is refused."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Components of a vector."""
+        ...
+
+    def encode(self, texts: list[str]) -> Scores:
+        """Unit vectors of `texts`, float32 [n, dim]; safe from several threads."""
+        ...
+
+
+class MiniLmEncoder:
+    """all-MiniLM-L6-v2 by sentence-transformers, from a folder on this machine; loaded on first use.
+
+    threads: torch threads while it works, None for torch's own number. batch_size: texts a forward pass.
+    """
+
+    def __init__(self, folder: Path | str | None = None, *, threads: int | None = None, batch_size: int = 64) -> None:
+        self._given = folder
+        self._threads = threads
+        self._batch_size = batch_size
+        self._loaded: Any = None
+        # Also because a tokenizer of the library fails when two threads use it at once.
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """The model's name on the hub."""
+        return MODEL_NAME
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where the weights lie; raises `ConfigurationError` when they are not on this machine."""
+        return find_model_folder(self._given)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of the weights, the tokenizer and the settings."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name in _FINGERPRINTED:
+            path = self.folder / name
+            digest.update(path.read_bytes() if path.is_file() else b"-")
+        return digest.hexdigest()
+
+    @cached_property
+    def dim(self) -> int:
+        """384 for all-MiniLM-L6-v2."""
+        config = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
+        return int(config["hidden_size"])
+
+    def encode(self, texts: list[str]) -> Scores:
+        """Unit vectors of `texts`, float32 [n, 384]; only the first 256 tokens of a text count."""
+        if not texts:
+            return np.zeros((0, self.dim), dtype=np.float32)
+        with self._lock:
+            vectors = self._model().encode(
+                [text[:_MAX_CHARACTERS] for text in texts],
+                batch_size=self._batch_size,
+                show_progress_bar=False,
+                normalize_embeddings=True,
+            )
+        return np.ascontiguousarray(vectors, dtype=np.float32)
+
+    def _model(self) -> Any:
+        if self._threads is not None:
+            cast(Any, importlib.import_module("torch")).set_num_threads(self._threads)
+        if self._loaded is None:
+            library: Any = importlib.import_module("sentence_transformers")
+            self._loaded = library.SentenceTransformer(str(self.folder), device="cpu", local_files_only=True)
+        return self._loaded
