@@ -1,0 +1,1 @@
+"""The models that the pool serves, and how their checkpoints are read."""
