@@ -17,10 +17,11 @@ SCHEMA = 1
 class Answer:
     """The result of one question.
 
-    text: the answer, "" when abstained. abstain_reason: why, "" when answered. best_text: the best candidate found, given or
-    not, "" if there was none. confidence: calibrated probability that `best_text` is right. citations: exact spans of the
-    sources. decisions: the plans that ran, in order. report: each objective of `profile`. usd: cost, None when a call had no
-    price. device_seconds: of all model calls. timings_ms: wall time by stage, `total` among them. passages: what was read.
+    text: the answer, "" when abstained. abstain_reason: why, "" when answered. best_text: the best candidate found,
+    given or not, "" if there was none. confidence: calibrated probability that `best_text` is right. citations: exact
+    spans of the sources. decisions: the plans that ran, in order. report: each objective of `profile`. usd: cost,
+    None when a call had no price. device_seconds: of all model calls. timings_ms: wall time by stage, `total` among
+    them. passages: what was read.
     """
 
     question: str

@@ -1,8 +1,8 @@
 """Back-off: what to expect of a plan that was measured little or not at all.
 
-Quality is linear in the plan's parameters and the intent; how many answers pass a confidence threshold, and how many of
-those are wrong, is linear in that quality; time is linear in the work. All of it is shrunk towards `PRIOR`, so that what
-was never measured stays where reasoning put it.
+Quality is linear in the plan's parameters and the intent; how many answers pass a confidence threshold, and how many
+of those are wrong, is linear in that quality; time is linear in the work. All of it is shrunk towards `PRIOR`, so
+that what was never measured stays where reasoning put it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,16 @@ from .work import readings, stages
 
 Vector = npt.NDArray[np.float64]
 
-PLAN_TERMS = ("log2_passages", "log2_passages_squared", "rerank", "extra_hop", "lexical", "dense", "log2_replicas", "support")
+PLAN_TERMS = (
+    "log2_passages",
+    "log2_passages_squared",
+    "rerank",
+    "extra_hop",
+    "lexical",
+    "dense",
+    "log2_replicas",
+    "support",
+)
 CROSSED_INTENTS: tuple[Intent, ...] = ("comparison", "multi_hop", "list", "explanation")
 QUALITY_TERMS = (
     *INTENTS,
@@ -38,9 +47,10 @@ TIME_TERMS = ("bias", "stages", "device_ms")
 class Backoff:
     """Weights of the linear models.
 
-    quality: F1 over `QUALITY_TERMS`. quality_sd: how far a plan's true F1 may lie from that. given, wrong: for each of
-    `THRESHOLDS` a share of the questions over `CURVE_TERMS`. seconds_per_reading: device time. time: median latency in ms
-    over `TIME_TERMS`. tail: 95th percentile of the latency over its median. device_tail: of the device time over its mean.
+    quality: F1 over `QUALITY_TERMS`. quality_sd: how far a plan's true F1 may lie from that. given, wrong: for each
+    of `THRESHOLDS` a share of the questions over `CURVE_TERMS`. seconds_per_reading: device time. time: median
+    latency in ms over `TIME_TERMS`. tail: 95th percentile of the latency over its median. device_tail: of the device
+    time over its mean.
     """
 
     quality: tuple[float, ...]
@@ -68,7 +78,9 @@ class Backoff:
         return np.clip(rows @ np.array(self.quality), 0.0, 1.0)
 
     def curves(self, plan: Plan, f1: Vector) -> tuple[Vector, Vector]:
-        """Shares given and wrong [len(f1), thresholds] of `plan` where its F1 is `f1`; both fall as the threshold rises."""
+        """Shares given and wrong [len(f1), thresholds] of `plan` where its F1 is `f1`; both fall as the threshold
+        rises.
+        """
         terms = curve_terms(plan, f1)
         given = np.minimum.accumulate(np.clip(terms @ np.array(self.given).T, 0.0, 1.0), axis=1)
         wrong = np.minimum.accumulate(np.clip(terms @ np.array(self.wrong).T, 0.0, 1.0), axis=1)
@@ -179,5 +191,6 @@ PRIOR = Backoff(
     tail=1.5,
     device_tail=1.25,
 )
-"""What reasoning expects before anything is measured: more passages help less and less, hops help questions that need them,
-a reading takes 12 ms of one core, a tail is half again its median."""
+"""What reasoning expects before anything is measured: more passages help less and less, hops help questions that need
+them, a reading takes 12 ms of one core, a tail is half again its median.
+"""

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from .atomic import write_atomically
 from .backoff import PRIOR, Backoff
 from .cells import THRESHOLDS, Cell
 from .conditions import Conditions
 from .confidence import PRIOR as PRIOR_CONFIDENCE
 from .confidence import ConfidenceModel
-from .errors import ConfigurationError, StorageError
+from .errors import ConfigurationError
 from .intents import IntentPrediction
 from .plan import Plan
 from .prediction import Prediction
@@ -82,7 +81,7 @@ class Calibration:
 
     def save(self, path: Path) -> None:
         """Write the file in one step: a killed run leaves the old file or the new one; raises `StorageError`."""
-        _write(Path(path), self.to_json())
+        write_atomically(Path(path), self.to_json())
 
     def predict(
         self, plan: Plan, intent: IntentPrediction, conditions: Conditions, *, threshold: float = 0.0
@@ -128,9 +127,9 @@ class Calibration:
         """A calibration from the parsed file; raises `KeyError`, `TypeError` or `ValueError` when it is not one."""
         if tuple(raw["thresholds"]) != THRESHOLDS:
             raise ValueError("other confidence thresholds than this version's")
-        source = dict(raw["source"])
+        source: dict[str, Any] = {**raw["source"], "data": tuple(raw["source"]["data"])}
         return cls(
-            source=Source(**{**source, "data": tuple(source["data"])}),
+            source=Source(**source),
             seconds_per_passage=float(raw["seconds_per_passage"]),
             usd_per_device_second=float(raw["usd_per_device_second"]),
             backoff=Backoff.from_dict(raw["backoff"]),
@@ -152,29 +151,13 @@ def _load(path: Path) -> Calibration:
         raise CalibrationError(f"calibration {str(path)!r} cannot be read: {error.strerror}", remedy=_REMEDY) from None
     except ValueError:
         raise CalibrationError(f"calibration {str(path)!r} is not JSON", remedy=_REMEDY) from None
-    version = raw.get("schema") if isinstance(raw, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    version = raw.get("schema") if isinstance(raw, dict) else None
     if version != SCHEMA:
         raise CalibrationError(f"calibration {str(path)!r} has schema {version!r}, not {SCHEMA}", remedy=_REMEDY)
     try:
-        return Calibration.from_dict(raw)  # pyright: ignore[reportUnknownArgumentType]
+        return Calibration.from_dict(raw)
     except (KeyError, TypeError, ValueError) as error:
         raise CalibrationError(f"calibration {str(path)!r} is damaged: {error}", remedy=_REMEDY) from None
 
 
 _REMEDY = "make one with `slarag calibrate`, or leave it out to use the shipped one"
-
-
-def _write(path: Path, text: str) -> None:
-    temporary: str | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
-        raise StorageError(f"{str(path)!r} cannot be written: {error.strerror}", remedy="free space or choose another path") from None

@@ -16,9 +16,10 @@ THRESHOLDS: tuple[float, ...] = tuple(step / 10 for step in range(10))
 class Cell:
     """Measured figures of plan `plan` on `n` questions of `intent`, or of all intents for `any`.
 
-    f1: mean token F1 of the best answers, given or not; f1_se: its standard error. given, wrong: for each of `THRESHOLDS`
-    the share of the questions that got an answer with at least this confidence, and that got a wrong one. latency_p50_ms,
-    latency_p95_ms: wall time. device_seconds, device_seconds_p95: mean and 95th percentile per question.
+    f1: mean token F1 of the best answers, given or not; f1_se: its standard error. given, wrong: for each of
+    `THRESHOLDS` the share of the questions that got an answer with at least this confidence, and that got a wrong
+    one. latency_p50_ms, latency_p95_ms: wall time. device_seconds, device_seconds_p95: mean and 95th percentile per
+    question.
     """
 
     plan: str
@@ -47,12 +48,13 @@ class Cell:
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Cell:
         """A cell from `to_dict`'s result."""
-        return cls(**{**raw, "given": tuple(raw["given"]), "wrong": tuple(raw["wrong"])})
+        fields: dict[str, Any] = {**raw, "given": tuple(raw["given"]), "wrong": tuple(raw["wrong"])}
+        return cls(**fields)
 
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.5g}")
     if isinstance(value, tuple):
-        return [float(f"{item:.5g}") for item in value]  # pyright: ignore[reportUnknownVariableType]
+        return [float(f"{item:.5g}") for item in value]
     return value

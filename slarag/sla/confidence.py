@@ -1,7 +1,8 @@
 """Confidence: from what the agents saw to the probability that the answer is right.
 
-A logistic regression per kind of answer, ridge-shrunk towards one over all kinds, with the signs of its weights held to
-sense (more agreement never lowers the confidence), then a monotone piecewise-linear map that takes out what bend is left.
+A logistic regression per kind of answer, ridge-shrunk towards one over all kinds, with the signs of its weights held
+to sense (more agreement never lowers the confidence), then a monotone piecewise-linear map that takes out what bend
+is left.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .logistic import fit_signed_logistic, sigmoid
-from .monotone import MonotoneMap, fit_monotone
+from .monotone import IDENTITY, MonotoneMap, fit_monotone
 
 Vector = npt.NDArray[np.float64]
 
@@ -31,9 +32,9 @@ _MIN_ROWS_FOR_MAP = 200
 class ConfidenceFeatures:
     """What is known about an answer, each in [0, 1].
 
-    top: the backend's probability of the answer. margin: its lead over the next different one. no_answer: probability that
-    the passages hold none. agreement: share of replicas that agree. supported, refuted: the support check's verdict, 0
-    without one. verified: whether there was a support check. kind: the kind of answer asked for.
+    top: the backend's probability of the answer. margin: its lead over the next different one. no_answer: probability
+    that the passages hold none. agreement: share of replicas that agree. supported, refuted: the support check's
+    verdict, 0 without one. verified: whether there was a support check. kind: the kind of answer asked for.
     """
 
     top: float
@@ -85,7 +86,7 @@ class ConfidenceModel:
 
     shared: tuple[float, ...]
     kinds: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
-    curve: MonotoneMap = MonotoneMap()
+    curve: MonotoneMap = IDENTITY
 
     def probability(self, features: ConfidenceFeatures) -> float:
         """The probability in [0, 1] that the answer is right."""
@@ -134,7 +135,7 @@ def fit_confidence(
         for kind in np.unique(of_kind)
     }
     raw = np.array([sigmoid(float(row @ kinds[str(kind)])) for row, kind in zip(x, of_kind, strict=True)])
-    curve = fit_monotone(raw, y) if len(y) >= _MIN_ROWS_FOR_MAP else MonotoneMap()
+    curve = fit_monotone(raw, y) if len(y) >= _MIN_ROWS_FOR_MAP else IDENTITY
     return ConfidenceModel(
         shared=tuple(map(float, shared)),
         kinds={kind: tuple(map(float, weights)) for kind, weights in kinds.items()},

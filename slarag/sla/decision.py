@@ -48,10 +48,10 @@ class Rejection(NamedTuple):
 class Decision:
     """The chosen plan.
 
-    plan: its `escalations` say whether a larger plan would still fit the objectives after it. prediction: of its first run.
-    feasible: the plans that meet every objective, best first. rejected: the others, nearest first. binding: the objective
-    that kept a better plan out, or, for the nearest offer, the one that is missed most; None when nothing bound. reason: one
-    sentence. is_nearest_offer: whether no plan met every objective.
+    plan: its `escalations` say whether a larger plan would still fit the objectives after it. prediction: of its
+    first run. feasible: the plans that meet every objective, best first. rejected: the others, nearest first.
+    binding: the objective that kept a better plan out, or, for the nearest offer, the one that is missed most; None
+    when nothing bound. reason: one sentence. is_nearest_offer: whether no plan met every objective.
     """
 
     plan: Plan

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Passage:
     """A piece of a source document.
 
-    start: offset of `text[0]` in the source's extracted text, in characters, so that any span of the passage is a span of
-    the source. score: what retrieval gave it; higher is better, scales differ between methods.
+    start: offset of `text[0]` in the source's extracted text, in characters, so that any span of the passage is a
+    span of the source. score: what retrieval gave it; higher is better, scales differ between methods.
     """
 
     passage_id: str

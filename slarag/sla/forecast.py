@@ -48,20 +48,25 @@ class Forecast:
 
     def prediction(self, index: int) -> Prediction:
         """The prediction of plan `index`."""
-        return Prediction(*(Estimate(*array[:, index].tolist()) for array in (self.f1, self.wrong, self.latency_ms, self.usd)))
+        return Prediction(
+            *(Estimate(*array[:, index].tolist()) for array in (self.f1, self.wrong, self.latency_ms, self.usd))
+        )
 
     def predictions(self) -> list[Prediction]:
         """The predictions of all plans."""
         columns = (array.T.tolist() for array in (self.f1, self.wrong, self.latency_ms, self.usd))
-        return [Prediction(Estimate(*a), Estimate(*b), Estimate(*c), Estimate(*d)) for a, b, c, d in zip(*columns, strict=True)]
+        return [
+            Prediction(Estimate(*a), Estimate(*b), Estimate(*c), Estimate(*d))
+            for a, b, c, d in zip(*columns, strict=True)
+        ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlanTable:
     """A calibration laid out for a fixed set of plans.
 
-    f1, f1_variance, n: [plans, intents]. given, wrong: [plans, intents, thresholds]. fixed_ms, work_ms: the parts of the
-    median latency that the load of the moment leaves alone and stretches. tail, time_sd, device_seconds,
+    f1, f1_variance, n: [plans, intents]. given, wrong: [plans, intents, thresholds]. fixed_ms, work_ms: the parts of
+    the median latency that the load of the moment leaves alone and stretches. tail, time_sd, device_seconds,
     device_seconds_p95, stages, readings: [plans].
     """
 
@@ -159,7 +164,9 @@ class _Quality:
 
 
 def _quality(plan: Plan, calibration: Calibration) -> _Quality:
-    """Shrink each intent's figure to the plan's, and the plan's to the back-off (empirical Bayes, one level after another)."""
+    """Shrink each intent's figure to the plan's, and the plan's to the back-off (empirical Bayes, one level after
+    another).
+    """
     cells = _cells(plan, calibration)
     per_intent = [cells.get(intent) for intent in INTENTS]
     n = np.array([cell.n if cell else 0 for cell in per_intent], dtype=np.float64)
@@ -191,7 +198,7 @@ def _curves(cells: Sequence[Cell | None], name: str) -> Vector:
 
 
 def _times(plan: Plan, calibration: Calibration) -> tuple[float, float, float, float, float, float]:
-    """fixed ms, work ms, tail, sd of the logarithm, device seconds, their 95th percentile."""
+    """Fixed ms, work ms, tail, sd of the logarithm, device seconds, their 95th percentile."""
     backoff = calibration.backoff
     cell = _cells(plan, calibration).get("any")
     n = cell.n if cell else 0

@@ -37,7 +37,9 @@ class Limits:
         goals = profile.objectives
         p95, deadline = remaining_ms, remaining_ms
         if goals.latency is not None:
-            deadline = goals.latency.deadline_ms if remaining_ms is None else min(remaining_ms, goals.latency.deadline_ms)
+            deadline = (
+                goals.latency.deadline_ms if remaining_ms is None else min(remaining_ms, goals.latency.deadline_ms)
+            )
             p95 = max(0.0, goals.latency.p95_ms - (goals.latency.deadline_ms - deadline))
         caps = [cap for cap in (goals.cost and goals.cost.usd_per_query, remaining_usd) if cap is not None]
         return cls(

@@ -35,9 +35,9 @@ class Mapper:
     """Chooses among the plans of `space` by what `calibration` predicts; pure and deterministic.
 
     Among the plans that meet every objective it takes the best by the profile's priority, so a looser objective never
-    predicts a worse value of the prioritised metric. When no plan meets them all it takes the one that is expected to pass
-    the deadline least, then to miss the prioritised objective least, then all of them together. Ties go to better quality,
-    then lower latency, then the plan's key.
+    predicts a worse value of the prioritised metric. When no plan meets them all it takes the one that is expected to
+    pass the deadline least, then to miss the prioritised objective least, then all of them together. Ties go to
+    better quality, then lower latency, then the plan's key.
     """
 
     def __init__(self, space: Sequence[Plan], calibration: Calibration) -> None:
@@ -59,8 +59,9 @@ class Mapper:
     ) -> Decision:
         """The plan for a question of `intent` under `profile`, now.
 
-        larger_than: only plans that read more than this one. remaining_ms: to the deadline. remaining_usd: of the cap. When
-        no plan is larger, `larger_than` itself comes back as the nearest offer: there is nothing to escalate to.
+        larger_than: only plans that read more than this one. remaining_ms: to the deadline. remaining_usd: of the
+        cap. When no plan is larger, `larger_than` itself comes back as the nearest offer: there is nothing to
+        escalate to.
         """
         limits = Limits.of(profile, remaining_ms=remaining_ms, remaining_usd=remaining_usd)
         forecast = self._table.forecast(intent, conditions, threshold=limits.threshold)
@@ -137,12 +138,14 @@ class _Choice:
         }[self._priority]
 
     def _ranked(self, among: Indices) -> Indices:
-        """`among`, best by the priority first; the table is in the order of plan keys, which settles what ties are left."""
+        """`among`, best by the priority first; the table is in the order of plan keys, which settles what ties are
+        left.
+        """
         keys = (self._forecast.latency_ms[0], -self._forecast.f1[0], self._metric())
         return among[np.lexsort([key[among] for key in keys])]
 
     def _nearest_first(self, rejected: Indices, total: Vector) -> Indices:
-        """`rejected` by how far they are from what was asked for; the stable sort keeps the priority's order in ties."""
+        """`rejected`, nearest to what was asked for first; the stable sort keeps the priority's order in ties."""
         own = self._excess[OBJECTIVES.index(self._priority)]
         late = self._limits.past_deadline(self._forecast)
         return rejected[np.lexsort((total[rejected], own[rejected], late[rejected]))]
@@ -172,5 +175,6 @@ class _Choice:
                 f"no plan meets every objective; {plan} comes nearest and misses {binding} "
                 f"by {self._excess[:, chosen].max():.3g}"
             )
-        best = f"{plan} has the best {_METRIC[self._priority]} of the {self._feasible.size} plans that meet every objective"
+        count = self._feasible.size
+        best = f"{plan} has the best {_METRIC[self._priority]} of the {count} plans that meet every objective"
         return f"{best}; {binding} kept {self._table.plans[int(self._best_first[0])].key} out" if binding else best

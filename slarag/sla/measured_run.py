@@ -12,10 +12,11 @@ from .intents import Intent
 class MeasuredRun:
     """One plan on one question.
 
-    plan_key: `Plan.key` of the plan that ran. intent: the question's true or likeliest intent. f1: token F1 in [0, 1] of the
-    best answer, given or not. wrong: whether that answer counts as wrong. answered: whether there was any answer to give.
-    latency_ms: wall time. device_seconds: of all calls. features: what the confidence is made from, None when there was no
-    answer. question_id: what runs on the same question share; validation holds out whole questions by it.
+    plan_key: `Plan.key` of the plan that ran. intent: the question's true or likeliest intent. f1: token F1 in [0, 1]
+    of the best answer, given or not. wrong: whether that answer counts as wrong. answered: whether there was any
+    answer to give. latency_ms: wall time. device_seconds: of all calls. features: what the confidence is made from,
+    None when there was no answer. question_id: what runs on the same question share; validation holds out whole
+    questions by it.
     """
 
     plan_key: str

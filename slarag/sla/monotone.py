@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -42,11 +43,15 @@ class MonotoneMap:
         return cls(tuple(map(float, raw["x"])), tuple(map(float, raw["y"])))
 
 
+IDENTITY = MonotoneMap()
+
+
 def fit_monotone(x: Vector, y: Vector, *, groups: int = 12, prior_weight: float = 10.0) -> MonotoneMap:
     """Fit `y` [n] in {0, 1} by a rising function of `x` [n] in [0, 1].
 
-    `x` is cut into about `groups` groups of equal size, each group's mean of `y` is shrunk by `prior_weight` observations
-    towards its mean of `x`, and the pool-adjacent-violators algorithm (Ayer et al. 1955) makes them rise.
+    `x` is cut into about `groups` groups of equal size, each group's mean of `y` is shrunk by `prior_weight`
+    observations towards its mean of `x`, and the pool-adjacent-violators algorithm (Ayer et al. 1955) makes them
+    rise.
     """
     order = np.argsort(x, kind="stable")
     parts = [part for part in np.array_split(order, min(groups, len(order))) if part.size]
@@ -69,4 +74,4 @@ def pool_adjacent_violators(level: Vector, weight: Vector) -> Vector:
 
 
 def _rises(values: Sequence[float]) -> bool:
-    return all(a <= b for a, b in zip(values, values[1:], strict=False))
+    return all(a <= b for a, b in pairwise(values))

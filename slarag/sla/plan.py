@@ -102,12 +102,14 @@ class Plan:
 
 def default_plan_space() -> tuple[Plan, ...]:
     """The plans that the shipped calibration measured: single readings, and replicas on a hybrid base."""
-    return tuple([*_single_plans(), *_replicated_plans()])
+    return (*_single_plans(), *_replicated_plans())
 
 
 def _single_plans() -> Iterator[Plan]:
     methods = get_args(RetrievalMethod)
-    for method, passages, rerank, hops, check in product(methods, (1, 3, 6, 12), (False, True), (1, 2), ("span", "support")):
+    for method, passages, rerank, hops, check in product(
+        methods, (1, 3, 6, 12), (False, True), (1, 2), ("span", "support")
+    ):
         yield Plan(retrieval=method, passages=passages, rerank=rerank, hops=hops, verification=check)
 
 

@@ -82,7 +82,9 @@ def parse_profile(text: str, name: str = "profile.yaml") -> Profile:
     """The profile written in `text`; `name` is the file's name in errors."""
     document = parse(text, name)
     if not isinstance(document.data, dict):
-        raise ProfileError(f"{name}: not a mapping of keys to values", remedy="start from `slarag profile show balanced`")
+        raise ProfileError(
+            f"{name}: not a mapping of keys to values", remedy="start from `slarag profile show balanced`"
+        )
     try:
         return Profile.model_validate(document.data)
     except ValidationError as error:

@@ -50,8 +50,8 @@ class ObjectiveResult:
 def report(profile: Profile, measured: Measured) -> tuple[ObjectiveResult, ...]:
     """The results of the objectives that `profile` sets, in the order latency, deadline, cost, quality, risk.
 
-    Latency is the query's own against the p95 target, so that the share of met ones is the attainment. An abstention has
-    F1 0 and cannot be wrong.
+    Latency is the query's own against the p95 target, so that the share of met ones is the attainment. An abstention
+    has F1 0 and cannot be wrong.
     """
     return tuple(_results(profile, measured))
 
