@@ -1,0 +1,5 @@
+"""`slarag calibrate`"""
+
+
+def calibrate() -> None:
+    """Calibrate."""

@@ -1,0 +1,67 @@
+"""`slarag demo`: the shipped knowledge base, asked under every shipped profile."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .demo_data import DemoQuestion, choose, load_questions, pages_folder
+from .demo_run import Asked, ask_all
+from .options import AsJson
+from .streams import Advance, progress, say, show, write_json
+
+if TYPE_CHECKING:
+    from ..engine import Engine
+
+SHOWN = 8
+
+
+def demo(
+    everything: Annotated[
+        bool, typer.Option("--all", help="Ask every shipped question, not one of each kind.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Keep the index there, to ask it more.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the shipped knowledge base.
+
+    Indexes it, asks it under fast, balanced, thorough and safe, and shows what came. Everything runs on this machine, without network or key.
+    """
+    questions = load_questions()
+    chosen = questions if everything else choose(questions, SHOWN)
+    with _index(out) as folder:
+        from ..engine import Engine
+
+        with Engine.open(folder) as engine, progress("asking") as advance:
+            asked = _ask(engine, chosen, advance)
+    if as_json:
+        write_json({"asked": [one.to_dict() for one in asked]})
+        return
+    from .demo_view import demo_view
+
+    show(*demo_view(asked))
+    if out is not None:
+        say(f'the index is in {out}: slarag ask "{chosen[0].question}" -i {out} -p safe')
+
+
+def _ask(engine: Engine, questions: Sequence[DemoQuestion], advance: Advance) -> list[Asked]:
+    from ..sla.profile import shipped_profiles
+
+    return ask_all(engine, questions, shipped_profiles(), advance)
+
+
+@contextmanager
+def _index(out: Path | None) -> Generator[Path]:
+    from .index import build
+
+    with tempfile.TemporaryDirectory(prefix="slarag-demo-") as scratch:
+        folder = out or Path(scratch) / "index"
+        build([pages_folder()], folder)
+        yield folder

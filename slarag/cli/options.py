@@ -1,0 +1,70 @@
+"""Arguments that several commands take, and how their text becomes values."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from ..sla.errors import ConfigurationError, PlanError, QuestionError
+
+if TYPE_CHECKING:
+    from ..sla.plan import Plan
+
+MAX_QUESTION_BYTES = 1_000_000
+"""No question is read past this size; the engine's own bound, in characters, is far lower."""
+
+IndexFolder = Annotated[
+    Path, typer.Option("--index", "-i", metavar="DIR", help="An index folder, as `slarag index` writes it.")
+]
+ProfileName = Annotated[
+    str, typer.Option("--profile", "-p", metavar="PROFILE", help="A shipped profile's name or a YAML file.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of words.")]
+PlanText = Annotated[
+    str | None,
+    typer.Option(
+        "--plan", metavar="JSON", help="Run this plan whatever the mapper would choose, for example '{\"hops\": 2}'."
+    ),
+]
+Question = Annotated[str, typer.Argument(metavar="QUESTION", help="The question; `-` reads it from standard input.")]
+
+
+def read_question(argument: str) -> str:
+    """The question given as an argument, or from standard input for `-`; raises `QuestionError` if it cannot be one."""
+    raw = sys.stdin.buffer.read(MAX_QUESTION_BYTES + 1) if argument == "-" else argument.encode(errors="replace")
+    if len(raw) > MAX_QUESTION_BYTES:
+        raise QuestionError(
+            f"the question is over {MAX_QUESTION_BYTES:,} bytes", remedy="ask one question of a few sentences"
+        )
+    text = raw.decode("utf-8", errors="replace").strip()
+    if not text:
+        raise QuestionError("the question is empty", remedy="give it as the argument, or `-` and standard input")
+    return text
+
+
+def parse_plan(text: str | None) -> Plan | None:
+    """The plan that `--plan` states as JSON; raises `PlanError`."""
+    if text is None:
+        return None
+    from ..sla.plan import Plan
+
+    raw = read_json_object(text, "--plan", PlanError)
+    try:
+        return Plan.from_dict(raw)
+    except TypeError as error:
+        raise PlanError(f"--plan {text!r}: {error}", remedy="see `slarag explain --json` for a plan's fields") from None
+
+
+def read_json_object(text: str, name: str, error: type[ConfigurationError] = ConfigurationError) -> dict[str, object]:
+    """The JSON object that `text` states; raises `error` naming `name`."""
+    try:
+        value: Any = json.loads(text)
+    except (ValueError, RecursionError) as reason:
+        raise error(f"{name} {text[:60]!r} is not JSON: {reason}", remedy="quote it for the shell") from None
+    if not isinstance(value, dict):
+        raise error(f"{name} {text[:60]!r} is not a JSON object", remedy='write it as {"field": value}')
+    return cast("dict[str, object]", value)

@@ -1,0 +1,64 @@
+"""`slarag serve`: the HTTP gateway over one index."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..sla.errors import ConfigurationError
+from .failures import missing_extra
+from .options import IndexFolder, ProfileName
+from .streams import say
+
+if TYPE_CHECKING:
+    from ..sla.profile import Profile
+
+TOKEN = "SLARAG_TOKEN"
+
+
+def serve(
+    index: IndexFolder,
+    profile: ProfileName = "balanced",
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on.")] = 8080,
+) -> None:
+    """Serve an index over HTTP.
+
+    POST /v1/ask and /v1/explain, GET /v1/profiles and /health. Callers need `Authorization: Bearer ...` when SLARAG_TOKEN
+    is set, and it has to be set to listen beyond this machine.
+    """
+    token = os.environ.get(TOKEN) or None
+    if not _is_loopback(host) and token is None:
+        raise ConfigurationError(
+            f"{host} can be reached from other machines", remedy=f"set {TOKEN} to a secret, or keep --host 127.0.0.1"
+        )
+    from ..sla.profile import load_profile
+
+    contract = load_profile(profile)
+    _run(index, contract, host, port, token)
+
+
+def _run(index: Path, profile: Profile, host: str, port: int, token: str | None) -> None:
+    try:
+        import uvicorn
+
+        from ..server import create_app
+    except ImportError as error:
+        raise missing_extra(error.name or "fastapi", "serve") from None
+    from ..engine import Engine
+
+    with Engine.open(index, profile=profile) as engine:
+        say(f"serving {index} under {profile.name!r} on http://{host}:{port}")
+        hosts = [host, "localhost", "127.0.0.1", "[::1]"] if _is_loopback(host) else ["*"]
+        uvicorn.run(create_app(engine, token=token, hosts=hosts), host=host, port=port, log_level="warning")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
