@@ -13,6 +13,10 @@ import numpy.typing as npt
 Vector = npt.NDArray[np.float64]
 
 
+def _rises(values: Sequence[float]) -> bool:
+    return all(a <= b for a, b in pairwise(values))
+
+
 @dataclass(frozen=True, slots=True)
 class MonotoneMap:
     """Straight lines between the knots (x, y), both never falling; before the first and after the last it is flat.
@@ -71,7 +75,3 @@ def pool_adjacent_violators(level: Vector, weight: Vector) -> Vector:
             (b, wb, nb), (a, wa, na) = blocks.pop(), blocks.pop()
             blocks.append(((a * wa + b * wb) / (wa + wb), wa + wb, na + nb))
     return np.concatenate([np.full(count, value) for value, _, count in blocks])
-
-
-def _rises(values: Sequence[float]) -> bool:
-    return all(a <= b for a, b in pairwise(values))
