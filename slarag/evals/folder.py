@@ -1,0 +1,127 @@
+"""The folder of one evaluation: settings it was started with, outcomes as they come in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from ..sla.errors import ConfigurationError, DataError, StorageError
+from .outcome import Outcome, outcome_from_dict
+
+ITEMS = "items.jsonl"
+SETTINGS = "settings.json"
+REPORT = "report.json"
+PAGE = "report.html"
+
+
+class RunFolder:
+    """Appends one outcome a line and gives back what an earlier session left.
+
+    A line that a killed session cut short is dropped; the question is asked again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lines: TextIO | None = None
+
+    def claim(self, fingerprint: Mapping[str, Any]) -> None:
+        """Make the folder this evaluation's; raises `ConfigurationError` if it holds another one."""
+        settings = self.path / SETTINGS
+        held = json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else {}
+        if held:
+            self._refuse_other(held, fingerprint)
+        merged = {name: _merged(held.get(name), value) for name, value in fingerprint.items()}
+        write_text(settings, json.dumps(merged, indent=2, sort_keys=True) + "\n")
+
+    def outcomes(self) -> list[Outcome]:
+        """The outcomes so far; of several for one question and profile the last one counts."""
+        latest = {(outcome.profile, outcome.item_id): outcome for outcome in read_outcomes(self.path)}
+        return list(latest.values())
+
+    def append(self, outcome: Outcome) -> None:
+        """Write one outcome through to the file; raises `StorageError` when the disk refuses."""
+        try:
+            if self._lines is None:
+                self._lines = self._reopened()
+            self._lines.write(json.dumps(outcome.to_dict(), ensure_ascii=False) + "\n")
+            self._lines.flush()
+        except OSError as error:
+            raise _refused(self.path / ITEMS, error) from error
+
+    def close(self) -> None:
+        """Close the file of outcomes."""
+        if self._lines is not None:
+            self._lines.close()
+            self._lines = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _reopened(self) -> TextIO:
+        path = self.path / ITEMS
+        cut = path.is_file() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
+        lines = path.open("a", encoding="utf-8")
+        if cut:
+            lines.write("\n")
+        return lines
+
+    def _refuse_other(self, held: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+        differing = sorted(name for name in {*held, *wanted} if not _agrees(held.get(name), wanted.get(name)))
+        if differing:
+            name = differing[0]
+            raise ConfigurationError(
+                f"{self.path} holds an evaluation with {name} {held.get(name)!r}, not {wanted.get(name)!r}",
+                remedy="give another --out, or remove that folder",
+            )
+
+
+def read_outcomes(folder: Path) -> Iterator[Outcome]:
+    """The outcomes in a folder in the order they were written; raises `DataError` for a line that is none."""
+    path = folder / ITEMS
+    if not path.is_file():
+        return
+    lines = path.read_text(encoding="utf-8").split("\n")
+    for number, line in enumerate(lines, start=1):
+        try:
+            raw = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        try:
+            yield outcome_from_dict(raw)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{path}, line {number}: not an outcome of this version ({error})",
+                remedy="evaluate again into a new --out",
+            ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole, moved into place; raises `StorageError` when the disk refuses."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + ".part")
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise _refused(path, error) from error
+
+
+def _refused(path: Path, error: OSError) -> StorageError:
+    return StorageError(f"{path} cannot be written ({error.strerror})", remedy="free space, or give another --out")
+
+
+def _merged(held: Any, wanted: Any) -> Any:
+    return {**held, **wanted} if isinstance(held, dict) and isinstance(wanted, dict) else wanted
+
+
+def _agrees(held: Any, wanted: Any) -> bool:
+    # A session may bring further profiles; those that both know must be the same.
+    if isinstance(held, dict) and isinstance(wanted, dict):
+        return all(held[name] == wanted[name] for name in held.keys() & wanted.keys())
+    return bool(held == wanted)

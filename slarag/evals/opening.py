@@ -1,0 +1,51 @@
+"""The engine of an evaluation: over an index of the data's passages, over a given index, or for reading mode."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from ..sla.errors import DataError
+from .asking import Asks
+from .formats import Dataset
+from .settings import EvalSettings, OnProgress
+
+
+@asynccontextmanager
+async def opened(
+    engine: Asks | None, dataset: Dataset, settings: EvalSettings, tell: OnProgress
+) -> AsyncGenerator[tuple[Asks, Callable[[], None]]]:
+    """The engine, and a function that makes its reader forget what it has read.
+
+    A given engine is used as it is and stays open.
+    """
+    if engine is not None:
+        yield engine, _nothing
+        return
+    from ..backends.reader.backend import EmbeddedReader
+    from ..engine import Engine
+    from ..retrievers.in_memory import MemoryRetriever
+
+    reader = EmbeddedReader()
+    over = MemoryRetriever(()) if settings.reading else index_folder(dataset, settings, tell)
+    async with Engine.open(over, backend=reader) as own:
+        yield own, reader.forget
+
+
+def index_folder(dataset: Dataset, settings: EvalSettings, tell: OnProgress) -> Path:
+    """The index to retrieve from: the one given, or one over all documents of the data, built once in `out`."""
+    if settings.index is not None:
+        return settings.index
+    from .indexing import build
+
+    if next(dataset.documents(), None) is None:
+        raise DataError(
+            f"{dataset.path} brings no passages to retrieve from",
+            remedy="give an index with --index, or documents with --corpus",
+        )
+    return build(dataset, settings.out, tell)
+
+
+def _nothing() -> None:
+    pass
