@@ -1,8 +1,8 @@
 """A small knowledge base with questions, written for slarag, so that everything can be tried without data of one's own.
 
-`pages/` holds some forty short articles on the solar system, the history of computing, chemical elements, and rivers,
-lakes and mountains of Europe. `questions.jsonl` holds questions of every intent; those that the pages do not answer have
-no answers and are marked `is_impossible`.
+`pages/` holds some forty short articles on the solar system, the history of computing, chemical elements, and the
+rivers, lakes and mountains of Europe. `questions.jsonl` holds questions of every intent; those that the pages do not
+answer have no answers and are marked `is_impossible`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ..sla.intents import Intent
-
 __all__ = ["DemoQuestion", "load_questions", "pages_folder", "questions_file"]
 
 
@@ -24,13 +22,14 @@ class DemoQuestion:
     """One question about the pages.
 
     answers: accepted wordings, each a span of a page except for `yes_no`; empty when the pages do not say.
-    page: names of the files that hold the evidence. featured: part of the short tour that the demo shows.
+    intent: one of the names in `slarag.sla.intents`. page: names of the files that hold the evidence. featured: part of
+    the short tour of eight that a demo shows.
     """
 
     id: str
     question: str
     answers: tuple[str, ...]
-    intent: Intent
+    intent: str
     page: tuple[str, ...]
     is_impossible: bool
     featured: bool = False
