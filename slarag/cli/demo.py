@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .demo_data import DemoQuestion, choose, load_questions, pages_folder
+from ..demo import DemoQuestion, load_questions, pages_folder
 from .demo_run import Asked, ask_all
 from .options import AsJson
 from .streams import Advance, progress, say, show, write_json
@@ -18,12 +18,10 @@ from .streams import Advance, progress, say, show, write_json
 if TYPE_CHECKING:
     from ..engine import Engine
 
-SHOWN = 8
-
 
 def demo(
     everything: Annotated[
-        bool, typer.Option("--all", help="Ask every shipped question, not one of each kind.")
+        bool, typer.Option("--all", help="Ask every shipped question, not only the featured.")
     ] = False,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="DIR", help="Keep the index there, to ask it more.")
@@ -32,10 +30,10 @@ def demo(
 ) -> None:
     """Ask the shipped knowledge base.
 
-    Indexes it, asks it under fast, balanced, thorough and safe, and shows what came. Everything runs on this machine, without network or key.
+    Indexes it, asks it under fast, balanced, thorough and safe, and shows what came. Everything runs on this machine,
+    without network or key.
     """
-    questions = load_questions()
-    chosen = questions if everything else choose(questions, SHOWN)
+    chosen = [question for question in load_questions() if everything or question.featured]
     with _index(out) as folder:
         from ..engine import Engine
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from .demo_data import DemoQuestion
+from ..demo import DemoQuestion
 from .streams import Advance
 
 if TYPE_CHECKING:

@@ -28,8 +28,8 @@ def serve(
 ) -> None:
     """Serve an index over HTTP.
 
-    POST /v1/ask and /v1/explain, GET /v1/profiles and /health. Callers need `Authorization: Bearer ...` when SLARAG_TOKEN
-    is set, and it has to be set to listen beyond this machine.
+    POST /v1/ask and /v1/explain, GET /v1/profiles and /health. Callers need `Authorization: Bearer ...` when
+    SLARAG_TOKEN is set, and it has to be set to listen beyond this machine.
     """
     token = os.environ.get(TOKEN) or None
     if not _is_loopback(host) and token is None:

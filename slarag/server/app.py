@@ -24,8 +24,8 @@ LOCAL = ("localhost", "127.0.0.1", "[::1]")
 def create_app(engine: Engine, *, token: str | None = None, hosts: Sequence[str] = LOCAL) -> FastAPI:
     """The gateway over `engine`, which the caller opens and closes.
 
-    token: what callers must send as `Authorization: Bearer`; None lets everyone in. hosts: names that this gateway answers
-    to, so that a page which rebinds its own name to a loopback address is refused.
+    token: what callers must send as `Authorization: Bearer`; None lets everyone in. hosts: names that this gateway
+    answers to, so that a page which rebinds its own name to a loopback address is refused.
     """
     app = FastAPI(title="slarag", docs_url="/docs", redoc_url=None)
     app.add_middleware(BodyLimit)
