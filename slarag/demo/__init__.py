@@ -53,4 +53,5 @@ def load_questions() -> tuple[DemoQuestion, ...]:
 
 
 def _question(row: dict[str, Any]) -> DemoQuestion:
-    return DemoQuestion(**{**row, "answers": tuple(row["answers"]), "page": tuple(row["page"])})
+    lists: dict[str, Any] = {"answers": tuple(row["answers"]), "page": tuple(row["page"])}
+    return DemoQuestion(**row | lists)
