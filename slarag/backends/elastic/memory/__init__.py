@@ -1,0 +1,1 @@
+"""Device memory: arenas split into pages, owned by one process and mapped by many."""

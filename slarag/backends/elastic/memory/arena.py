@@ -1,0 +1,85 @@
+"""One device's memory: a memfd of fixed capacity, split into pages, with named regions."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from dataclasses import dataclass
+
+from . import libc
+from .pages import PageAllocator, Run, runs_of
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Memory with a name. num_bytes: asked for; the pages hold at least that. runs: its pages, in order."""
+
+    num_bytes: int
+    pages: tuple[int, ...]
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """The pages as runs."""
+        return runs_of(self.pages)
+
+
+class Arena:
+    """The memory of one device. Nothing is used before it is written: a memfd is sparse.
+
+    capacity_bytes is rounded down to whole pages; page_bytes is a multiple of the system's page.
+    """
+
+    def __init__(self, name: str, capacity_bytes: int, page_bytes: int) -> None:
+        if page_bytes % mmap.PAGESIZE or page_bytes <= 0:
+            raise ValueError(f"page_bytes {page_bytes} is no multiple of {mmap.PAGESIZE}")
+        self.name = name
+        self.page_bytes = page_bytes
+        self.regions: dict[str, Region] = {}
+        self._pages = PageAllocator(capacity_bytes // page_bytes)
+        self.file = os.memfd_create(f"slarag-{name}", os.MFD_CLOEXEC)
+        os.ftruncate(self.file, self.capacity_bytes)
+
+    @property
+    def capacity_bytes(self) -> int:
+        """All pages, in bytes."""
+        return self._pages.num_pages * self.page_bytes
+
+    @property
+    def used_bytes(self) -> int:
+        """Allocated pages, in bytes."""
+        return self._pages.used * self.page_bytes
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory that the system really holds for this arena now."""
+        return os.fstat(self.file).st_blocks * 512
+
+    def allocate(self, name: str, num_bytes: int) -> Region:
+        """Take pages for `num_bytes` under `name`; raises `DeviceMemoryError` beyond capacity, `ValueError` twice."""
+        if name in self.regions:
+            raise ValueError(f"region {name!r} exists on {self.name}")
+        region = Region(num_bytes, self._pages.allocate(-(-num_bytes // self.page_bytes)))
+        self.regions[name] = region
+        return region
+
+    def release(self, name: str) -> None:
+        """Give a region's pages and the memory behind them back."""
+        region = self.regions.pop(name)
+        self._pages.release(region.pages)
+        for first, count in region.runs:
+            libc.punch_hole(self.file, first * self.page_bytes, count * self.page_bytes)
+
+    def write(self, region: Region, data: memoryview) -> None:
+        """Copy `data`, at most the region's size, into its pages from the start."""
+        done = 0
+        for first, count in region.runs:
+            end = min(len(data), done + count * self.page_bytes)
+            offset = first * self.page_bytes
+            while done < end:
+                written = os.pwrite(self.file, data[done:end], offset)
+                done += written
+                offset += written
+
+    def close(self) -> None:
+        """Give all memory back, once the last mapping is gone too."""
+        os.close(self.file)

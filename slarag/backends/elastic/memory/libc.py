@@ -1,0 +1,64 @@
+"""The system calls that Python does not offer: mapping at a fixed address and punching holes into files."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from ctypes import c_int, c_long, c_size_t, c_void_p
+
+PROT_NONE, PROT_READ_WRITE = 0, 1 | 2
+MAP_SHARED, MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS, MAP_NORESERVE = 0x01, 0x02, 0x10, 0x20, 0x4000
+_FALLOC_KEEP_SIZE, _FALLOC_PUNCH_HOLE = 0x01, 0x02
+_PR_SET_PDEATHSIG = 1
+_FAILED = c_void_p(-1).value
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = c_void_p
+_libc.mmap.argtypes = [c_void_p, c_size_t, c_int, c_int, c_int, c_long]
+_libc.munmap.argtypes = [c_void_p, c_size_t]
+_libc.fallocate.argtypes = [c_int, c_int, c_long, c_long]
+
+
+def _fail(call: str) -> OSError:
+    code = ctypes.get_errno()
+    return OSError(code, f"{call}: {os.strerror(code)}")
+
+
+def reserve(length: int) -> int:
+    """Reserve `length` bytes of address space without memory behind them; returns the address."""
+    address = _libc.mmap(None, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+    if address == _FAILED:
+        raise _fail("mmap")
+    return int(address)
+
+
+def map_file(address: int, length: int, file: int, offset: int) -> None:
+    """Put `length` bytes of `file` from `offset` at `address`, in place of what was there."""
+    found = _libc.mmap(address, length, PROT_READ_WRITE, MAP_SHARED | MAP_FIXED, file, offset)
+    if found != address:
+        raise _fail("mmap")
+
+
+def map_nothing(address: int, length: int) -> None:
+    """Turn `length` bytes at `address` back into reserved space."""
+    flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED
+    if _libc.mmap(address, length, PROT_NONE, flags, -1, 0) != address:
+        raise _fail("mmap")
+
+
+def unmap(address: int, length: int) -> None:
+    """Give address space back."""
+    if _libc.munmap(address, length) != 0:
+        raise _fail("munmap")
+
+
+def punch_hole(file: int, offset: int, length: int) -> None:
+    """Give the memory behind a part of a memfd back to the system; it reads as zeros afterwards."""
+    if _libc.fallocate(file, _FALLOC_PUNCH_HOLE | _FALLOC_KEEP_SIZE, offset, length) != 0:
+        raise _fail("fallocate")
+
+
+def die_with_parent(signal_number: int) -> None:
+    """Ask the kernel to send this process `signal_number` when its parent ends."""
+    if _libc.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0) != 0:
+        raise _fail("prctl")

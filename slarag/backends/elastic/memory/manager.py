@@ -1,0 +1,181 @@
+"""The memory manager: owns every device's arena, fills them from disk and copies between them.
+
+Thread-safe: tables change under a lock, bytes move outside of it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import MemoryServiceError
+from ..models.checkpoint import Checkpoint
+from ..models.layout import Part
+from .arena import Arena, Region
+from .space import AddressSpace
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A checkpoint tensor and where it goes. device and region name the place; offset: bytes from the region's start."""
+
+    part: Part
+    device: int
+    region: str
+    offset: int
+    num_bytes: int
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What was moved so far, bytes."""
+
+    read_from_disk: int = 0
+    copied: int = 0
+    tensors_read: dict[str, int] = field(default_factory=dict)
+
+
+class MemoryManager:
+    """All arenas of a pool. capacity_bytes and page_bytes are those of every device."""
+
+    def __init__(self, capacity_bytes: int, page_bytes: int) -> None:
+        self.capacity_bytes = capacity_bytes
+        self.page_bytes = page_bytes
+        self.traffic = Traffic()
+        self._arenas: dict[int, Arena] = {}
+        self._lock = threading.Lock()
+
+    def add_device(self, device: int) -> None:
+        """Make the arena of a new device."""
+        with self._lock:
+            if device in self._arenas:
+                raise MemoryServiceError(f"device {device} exists")
+            self._arenas[device] = Arena(f"device-{device}", self.capacity_bytes, self.page_bytes)
+
+    def remove_device(self, device: int) -> None:
+        """Give a device's memory back; what mapped it keeps its mapping until it lets go."""
+        with self._lock:
+            self._arena(device).close()
+            del self._arenas[device]
+
+    def file(self, device: int) -> int:
+        """The descriptor of a device's arena, to be handed out."""
+        with self._lock:
+            return self._arena(device).file
+
+    def regions(self, device: int) -> dict[str, Region]:
+        """A device's regions by name."""
+        with self._lock:
+            return dict(self._arena(device).regions)
+
+    def allocate(self, device: int, sizes: dict[str, int]) -> dict[str, Region]:
+        """Allocate all regions (bytes by name) or none; raises `DeviceMemoryError` beyond capacity."""
+        with self._lock:
+            arena = self._arena(device)
+            made: dict[str, Region] = {}
+            try:
+                for name, num_bytes in sizes.items():
+                    made[name] = arena.allocate(name, num_bytes)
+            except BaseException:
+                for name in made:
+                    arena.release(name)
+                raise
+            return made
+
+    def release(self, device: int, names: Iterable[str]) -> None:
+        """Give regions and their memory back."""
+        with self._lock:
+            arena = self._arena(device)
+            for name in names:
+                arena.release(name)
+
+    def load(self, folder: Path, placed: Sequence[Placed], dtype: str) -> None:
+        """Read each tensor once from the checkpoint in `folder` into its region."""
+        checkpoint = Checkpoint.open(folder)
+        try:
+            for (device, region), parts in _by_region(placed).items():
+                with self._mapped(device, region) as view:
+                    for item in parts:
+                        checkpoint.read_into(item.part, view[item.offset : item.offset + item.num_bytes], dtype)
+                        self.traffic.read_from_disk += item.num_bytes
+        finally:
+            checkpoint.close()
+            self.traffic.tensors_read = dict(checkpoint.tensors_read)
+
+    def copy(self, source: int, target: int, names: Sequence[str]) -> int:
+        """Copy regions that exist on both devices, peer to peer; returns the bytes."""
+        copied = 0
+        for name in names:
+            with self._lock:
+                arena = self._arena(target)
+                region = arena.regions[name]
+            with self._mapped(source, name) as view:
+                arena.write(region, view)
+                copied += len(view)
+        self.traffic.copied += copied
+        return copied
+
+    def copy_blocks(
+        self, source: int, target: int, region: str, pairs: Iterable[tuple[int, int]], block_bytes: int
+    ) -> int:
+        """Copy blocks (source index, target index) of `region` between devices; returns the bytes."""
+        copied = 0
+        with self._mapped(source, region) as theirs, self._mapped(target, region) as ours:
+            for taken, put in pairs:
+                block = theirs[taken * block_bytes : (taken + 1) * block_bytes]
+                ours[put * block_bytes : (put + 1) * block_bytes] = block
+                copied += block_bytes
+        self.traffic.copied += copied
+        return copied
+
+    def usage(self) -> dict[int, dict[str, int]]:
+        """Bytes by device: capacity, used (allocated pages), resident (held by the system), padding (in pages)."""
+        with self._lock:
+            return {device: _usage(arena) for device, arena in self._arenas.items()}
+
+    def close(self) -> None:
+        """Give all memory back."""
+        with self._lock:
+            for arena in self._arenas.values():
+                arena.close()
+            self._arenas.clear()
+
+    def _arena(self, device: int) -> Arena:
+        arena = self._arenas.get(device)
+        if arena is None:
+            raise MemoryServiceError(f"no device {device}", device=device)
+        return arena
+
+    @contextmanager
+    def _mapped(self, device: int, name: str) -> Iterator[memoryview]:
+        with self._lock:
+            arena = self._arena(device)
+            region = arena.regions.get(name)
+            if region is None:
+                raise MemoryServiceError(f"no region {name!r} on device {device}", device=device)
+            space = AddressSpace(len(region.pages) * arena.page_bytes, arena.page_bytes)
+            space.map(0, arena.file, region.runs)
+        try:
+            yield space.view(0, region.num_bytes)
+        finally:
+            space.close()
+
+
+def _by_region(placed: Sequence[Placed]) -> dict[tuple[int, str], list[Placed]]:
+    groups: dict[tuple[int, str], list[Placed]] = {}
+    for item in placed:
+        groups.setdefault((item.device, item.region), []).append(item)
+    return groups
+
+
+def _usage(arena: Arena) -> dict[str, int]:
+    asked = sum(region.num_bytes for region in arena.regions.values())
+    return {
+        "capacity": arena.capacity_bytes,
+        "used": arena.used_bytes,
+        "resident": arena.resident_bytes,
+        "padding": arena.used_bytes - asked,
+    }

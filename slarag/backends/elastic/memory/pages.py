@@ -1,0 +1,66 @@
+"""Which pages of an arena are free."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from ..errors import DeviceMemoryError
+
+Run = tuple[int, int]
+"""First page and number of pages that follow each other."""
+
+
+class PageAllocator:
+    """Hands out pages by number, lowest first."""
+
+    def __init__(self, num_pages: int) -> None:
+        self.num_pages = num_pages
+        self._free = list(range(num_pages))
+        self._used: set[int] = set()
+
+    @property
+    def free(self) -> int:
+        """Pages that can be allocated."""
+        return len(self._free)
+
+    @property
+    def used(self) -> int:
+        """Pages that are allocated."""
+        return len(self._used)
+
+    def allocate(self, count: int) -> tuple[int, ...]:
+        """Take `count` pages; raises `DeviceMemoryError` and takes none when fewer are free."""
+        if count > len(self._free):
+            raise DeviceMemoryError(
+                f"{count} pages asked for, {len(self._free)} of {self.num_pages} are free",
+                remedy="give the devices more memory, use more devices or fewer KV blocks",
+                pages=count,
+                free=len(self._free),
+            )
+        pages = tuple(heapq.heappop(self._free) for _ in range(count))
+        self._used.update(pages)
+        return pages
+
+    def release(self, pages: Iterable[int]) -> None:
+        """Give `pages` back; raises `ValueError` for a page that is not allocated."""
+        for page in pages:
+            if page not in self._used:
+                raise ValueError(f"page {page} is not allocated")
+            self._used.remove(page)
+            heapq.heappush(self._free, page)
+
+
+def runs_of(pages: Sequence[int]) -> tuple[Run, ...]:
+    """Pages in order, as runs of consecutive ones: fewer mappings, and fewer bytes on a socket."""
+    if not pages:
+        return ()
+    breaks = [index for index, (left, right) in enumerate(pairwise(pages), start=1) if right != left + 1]
+    edges = [0, *breaks, len(pages)]
+    return tuple((pages[start], end - start) for start, end in pairwise(edges))
+
+
+def pages_of(runs: Iterable[Run]) -> tuple[int, ...]:
+    """The inverse of `runs_of`."""
+    return tuple(page for first, count in runs for page in range(first, first + count))
