@@ -1,0 +1,58 @@
+"""What the agents of a replica's branch share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+from ..backends.protocol import AnswerResult
+from ..sla.errors import SlaragError
+from ..sla.evidence import Passage
+from .context import RunContext
+from .state import QueryState, Reading
+
+
+class HasContext(Protocol):
+    """The part of LangGraph's `Runtime` that agents use."""
+
+    @property
+    def context(self) -> RunContext:
+        """The run context."""
+        ...
+
+
+def is_over(replica: int, state: QueryState) -> bool:
+    """Whether the replica has its reading already, because it failed or was called off."""
+    return replica in state.get("readings", {})
+
+
+def passages_of(replica: int, state: QueryState) -> tuple[Passage, ...]:
+    """What the replica's last agent handed on."""
+    return state.get("passages", {}).get(replica, ())
+
+
+def finish(
+    replica: int,
+    context: RunContext,
+    passages: Sequence[Passage],
+    *,
+    result: AnswerResult | None = None,
+    error: SlaragError | None = None,
+    began: float | None = None,
+) -> QueryState:
+    """End the replica's branch with a reading: a result, a failure, or neither when the race called it off."""
+    now = time.monotonic()
+    settings = context.plan.replica(replica)
+    reading = Reading(
+        replica=replica,
+        retrieval=settings.retrieval,
+        backend=context.models.reader(settings.model).name,
+        passages=tuple(passages),
+        result=result,
+        error=error,
+        seconds=0.0 if began is None else now - began,
+        finished_at=now,
+    )
+    context.enter(reading)
+    return {"readings": {replica: reading}}

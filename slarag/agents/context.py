@@ -1,0 +1,53 @@
+"""The run context: what the agents of one query share, and the values of its plan that do not change the graph."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..backends.protocol import AnswerKind
+from ..retrievers.protocol import PassageRetriever
+from ..sla.budget import Budget
+from ..sla.confidence import ConfidenceModel
+from ..sla.plan import Plan
+from ..sla.profile import Profile
+from .events import Event, ReplicaEvent
+from .models import Models
+from .race import Race
+from .state import Reading
+
+
+@dataclass(kw_only=True, slots=True)
+class RunContext:
+    """One round of one query.
+
+    vector: the question's embedding, float32 [dim], None without an embedder. escalations: rounds that may still follow.
+    emit: takes the events. timings_ms: wall time by stage, of the slowest replica.
+    """
+
+    question: str
+    plan: Plan
+    profile: Profile
+    kind: AnswerKind
+    vector: np.ndarray | None
+    budget: Budget
+    retriever: PassageRetriever
+    models: Models
+    confidence: ConfidenceModel
+    race: Race
+    escalations: int
+    emit: Callable[[Event], None]
+    timings_ms: dict[str, float] = field(default_factory=dict[str, float])
+
+    def enter(self, reading: Reading) -> None:
+        """Enter a replica's reading into the race and tell it."""
+        self.race.enter(reading)
+        self.emit(ReplicaEvent.of(reading))
+
+    def clock(self, stage: str, since: float) -> None:
+        """Note that `stage` took from `since` (seconds, monotonic) until now."""
+        took = (time.monotonic() - since) * 1000
+        self.timings_ms[stage] = max(took, self.timings_ms.get(stage, 0.0))

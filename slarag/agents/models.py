@@ -1,0 +1,83 @@
+"""The models of one query: backends behind its deadline and its ledger."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+from ..backends.protocol import AnswerRequest, AnswerResult, Backend, VerifyRequest, VerifyResult
+from ..sla.budget import Budget
+from ..sla.errors import BackendError, BackendTimeoutError, CostCapError, SlaragError
+from .race import run_detached
+
+Result = TypeVar("Result", AnswerResult, VerifyResult)
+
+
+class Models:
+    """Calls backends and charges what they cost.
+
+    The call that passes the cap still gives its result, because it is paid for; every later one raises `CostCapError`.
+    """
+
+    def __init__(self, backends: Sequence[Backend], budget: Budget) -> None:
+        self._backends = tuple(backends)
+        self._budget = budget
+        self.capped: CostCapError | None = None
+
+    def reader(self, index: int) -> Backend:
+        """The backend of a replica's model `index`, modulo the number of backends."""
+        return self._backends[index % len(self._backends)]
+
+    def verifiers(self) -> tuple[Backend, ...]:
+        """The backends that judge claims."""
+        return tuple(backend for backend in self._backends if "verify" in backend.capabilities)
+
+    async def answer(
+        self, backend: Backend, request: AnswerRequest, stop: asyncio.Future[None] | None = None
+    ) -> AnswerResult | None:
+        """The backend's answer; None if `stop` came first. Raises `BackendError` and `BudgetError`."""
+        return await self._charged(backend, "answer", backend.answer(request), stop)
+
+    async def verify(self, backend: Backend, request: VerifyRequest) -> VerifyResult:
+        """The backend's judgement. Raises `BackendError` and `BudgetError`."""
+        result = await self._charged(backend, "verify", backend.verify(request), None)
+        assert result is not None
+        return result
+
+    async def _charged(
+        self, backend: Backend, task: str, work: Coroutine[Any, Any, Result], stop: asyncio.Future[None] | None
+    ) -> Result | None:
+        if self.capped is not None:
+            work.close()
+            raise self.capped
+        result = await _guarded(backend, task, work, stop)
+        if result is not None:
+            self._charge(f"{backend.name}.{task}", result)
+        return result
+
+    def _charge(self, what: str, result: AnswerResult | VerifyResult) -> None:
+        try:
+            self._budget.charge(what, result.usd, result.usage.device_seconds)
+        except CostCapError as error:
+            self.capped = error
+
+
+async def _guarded(
+    backend: Backend, task: str, work: Coroutine[Any, Any, Result], stop: asyncio.Future[None] | None
+) -> Result | None:
+    """The work's result; whatever a backend raises becomes a `BackendError` that names it."""
+    try:
+        return await run_detached(work, stop)
+    except SlaragError:
+        raise
+    except TimeoutError as error:
+        raise BackendTimeoutError(
+            f"backend {backend.name!r} timed out in {task}", remedy="allow a longer deadline", backend=backend.name
+        ) from error
+    except Exception as error:
+        raise BackendError(
+            f"backend {backend.name!r} failed in {task}: {type(error).__name__}: {str(error)[:200]}",
+            remedy="check the backend's service and settings",
+            backend=backend.name,
+        ) from error

@@ -1,0 +1,68 @@
+"""A race of replicas: work that can no longer matter is called off."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from .state import Reading
+
+Result = TypeVar("Result")
+GRACE_S = 0.005
+
+
+class Race:
+    """Readings in the order they arrive, and the moment at which they suffice.
+
+    `suffices` is the arbiter's rule. Belongs to one event loop.
+    """
+
+    def __init__(self, suffices: Callable[[Sequence[Reading]], bool]) -> None:
+        self._suffices = suffices
+        self.settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.readings: list[Reading] = []
+
+    def enter(self, reading: Reading) -> None:
+        """Take a reading in; settle the race if it suffices with those before it."""
+        self.readings.append(reading)
+        if not self.settled.done() and self._suffices(self.readings):
+            self.settled.set_result(None)
+
+
+async def run_detached(
+    work: Coroutine[Any, Any, Result], stop: asyncio.Future[None] | None = None
+) -> Result | None:
+    """The result of `work`, or None if `stop` is done first; then, or when the caller is cancelled, `work` is cancelled.
+
+    `work` runs in a task of its own. One that ignores cancellation is left behind after `GRACE_S` seconds instead of being
+    waited for: it cannot be ended, and must not hold the query.
+    """
+    if stop is not None and stop.done():
+        work.close()
+        return None
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({task} if stop is None else {task, stop}, return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        await call_off(task)
+        raise
+    if task.done():
+        return task.result()
+    await call_off(task)
+    return None
+
+
+async def call_off(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel `tasks` and give them `GRACE_S` seconds to unwind; what they raise after that is nobody's."""
+    pending = [task for task in tasks if not task.done()]
+    for task in pending:
+        task.add_done_callback(_forget)
+        task.cancel()
+    if pending:
+        await asyncio.wait(pending, timeout=GRACE_S)
+
+
+def _forget(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,56 @@
+"""The reasoner agent: one replica's answer from its passages."""
+
+from __future__ import annotations
+
+import time
+
+from ..backends.protocol import AnswerKind, AnswerRequest, AnswerResult
+from ..sla.errors import SlaragError, UnpricedCallError
+from ..sla.intents import Intent, IntentPrediction
+from .branch import HasContext, finish, is_over, passages_of
+from .state import QueryState
+from .text import asks_yes_or_no
+
+SURE = 0.8
+"""Probability from which an intent alone decides the kind of answer."""
+_KINDS: dict[Intent, AnswerKind] = {"list": "list", "explanation": "sentence", "yes_no": "yes_no"}
+
+
+class Reasoner:
+    """Reads a replica's passages with the replica's model. A failure of the model ends this replica, not the query."""
+
+    def __init__(self, replica: int) -> None:
+        self.replica = replica
+
+    async def __call__(self, state: QueryState, runtime: HasContext) -> QueryState:
+        """Adds the replica's reading."""
+        context = runtime.context
+        if is_over(self.replica, state):
+            return {}
+        passages = passages_of(self.replica, state)
+        if not passages:
+            return finish(self.replica, context, (), result=AnswerResult(candidates=(), no_answer=1.0, usd=0.0))
+        request = AnswerRequest(
+            question=context.question, passages=passages, kind=context.kind, deadline=context.budget.deadline
+        )
+        backend = context.models.reader(context.plan.replica(self.replica).model)
+        began = time.monotonic()
+        try:
+            result = await context.models.answer(backend, request, context.race.settled)
+        except UnpricedCallError:
+            raise
+        except SlaragError as error:
+            return finish(self.replica, context, passages, error=error, began=began)
+        context.clock("read", began)
+        return finish(self.replica, context, passages, result=result, began=began)
+
+
+def kind_of(question: str, intent: IntentPrediction) -> AnswerKind:
+    """The kind of answer to ask for.
+
+    A classifier errs, and a wrong kind spoils the answer while a span is seldom quite wrong: anything but a span needs a sure
+    classifier, or for yes/no one whose first choice agrees with the question's grammar.
+    """
+    if intent.top == "yes_no" and asks_yes_or_no(question):
+        return "yes_no"
+    return _KINDS.get(intent.top, "span") if intent.confidence >= SURE else "span"

@@ -1,0 +1,74 @@
+"""The retriever agent: one hop of one replica."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from itertools import chain, zip_longest
+
+from ..sla.errors import RunError, SlaragError
+from ..sla.evidence import Passage
+from .branch import HasContext, finish, is_over, passages_of
+from .context import RunContext
+from .events import PassagesEvent
+from .race import run_detached
+from .state import QueryState
+from .text import follow_up
+
+RERANK_WIDTH = 3
+
+
+class Retriever:
+    """Fetches passages for `replica`; `hop` counts from 1, and from the second on what was found feeds the query."""
+
+    def __init__(self, replica: int, hop: int) -> None:
+        self.replica = replica
+        self.hop = hop
+
+    async def __call__(self, state: QueryState, runtime: HasContext) -> QueryState:
+        """Adds this hop's passages to those of the hops before."""
+        context = runtime.context
+        if is_over(self.replica, state):
+            return {}
+        before = passages_of(self.replica, state)
+        try:
+            passages = await self._fetch(context, before)
+        except SlaragError as error:
+            return finish(self.replica, context, before, error=error)
+        if passages is None:
+            return finish(self.replica, context, before)
+        return {"passages": {self.replica: passages}}
+
+    async def _fetch(self, context: RunContext, before: Sequence[Passage]) -> tuple[Passage, ...] | None:
+        settings = context.plan.replica(self.replica)
+        k = settings.passages * (RERANK_WIDTH if context.plan.rerank else 1)
+        query = context.question if self.hop == 1 else follow_up(context.question, before)
+        vector = context.vector if query == context.question else None
+        began = time.monotonic()
+        search = context.retriever.retrieve(query, method=settings.retrieval, k=k, vector=vector)
+        try:
+            found = await run_detached(search, context.race.settled)
+        except SlaragError:
+            raise
+        except Exception as error:
+            raise RunError(
+                f"the retriever failed in hop {self.hop} of replica {self.replica}: {type(error).__name__}: {str(error)[:200]}",
+                remedy="check the retriever and its index",
+            ) from error
+        if found is None:
+            return None
+        passages = tuple(interleave([before, found]))[:k]
+        context.clock(f"retrieve_{self.hop}", began)
+        context.emit(
+            PassagesEvent(replica=self.replica, hop=self.hop, query=query, method=settings.retrieval, passages=passages)
+        )
+        return passages
+
+
+def interleave(rankings: Sequence[Sequence[Passage]]) -> Iterator[Passage]:
+    """The passages of all rankings, each once: all firsts, then all seconds, so that every ranking's best stay."""
+    seen: set[str] = set()
+    for passage in chain.from_iterable(zip_longest(*rankings)):
+        if passage is not None and passage.passage_id not in seen:
+            seen.add(passage.passage_id)
+            yield passage
