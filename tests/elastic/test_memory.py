@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slarag.backends.elastic.errors import CheckpointError, DeviceMemoryError, MemoryServiceError
@@ -29,6 +29,7 @@ from .conftest import TINY
 PAGE = mmap.PAGESIZE
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 12), max_size=12), st.data())
 def test_pages_are_handed_out_once_and_come_back(counts: list[int], data: st.DataObject) -> None:
     allocator = PageAllocator(40)
@@ -44,6 +45,7 @@ def test_pages_are_handed_out_once_and_come_back(counts: list[int], data: st.Dat
         assert len(taken) == len(set(taken)) == allocator.used == 40 - allocator.free
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 30), unique=True))
 def test_runs_round_trip(pages: list[int]) -> None:
     assert pages_of(runs_of(pages)) == tuple(pages)

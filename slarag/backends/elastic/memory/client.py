@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -62,7 +62,7 @@ class MemoryClient:
         return Attachment(files[0], reply["page_bytes"], _regions(reply["regions"]))
 
     @contextmanager
-    def attached(self, device: int) -> Iterator[Attachment]:
+    def attached(self, device: int) -> Generator[Attachment]:
         """`attach`, with the descriptor closed at the end; mappings outlive it."""
         attachment = self.attach(device)
         try:
@@ -91,8 +91,8 @@ class MemoryClient:
         self, source: int, target: int, region: str, pairs: Sequence[tuple[int, int]], block_bytes: int
     ) -> int:
         """Copy KV blocks between devices; returns the bytes."""
-        fields = {"region": region, "pairs": list(pairs), "block_bytes": block_bytes}
-        return int(self._call("copy_blocks", source=source, target=target, **fields)[0]["bytes"])
+        fields: dict[str, object] = {"source": source, "target": target, "region": region, "pairs": list(pairs)}
+        return int(self._call("copy_blocks", (), **fields, block_bytes=block_bytes)[0]["bytes"])
 
     def usage(self) -> dict[str, Any]:
         """Bytes by device, and the traffic so far."""

@@ -6,7 +6,7 @@ Thread-safe: tables change under a lock, bytes move outside of it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from .space import AddressSpace
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A checkpoint tensor and where it goes. device and region name the place; offset: bytes from the region's start."""
+    """A checkpoint tensor and where it goes. offset: bytes from the start of `region` on `device`."""
 
     part: Part
     device: int
@@ -150,7 +150,7 @@ class MemoryManager:
         return arena
 
     @contextmanager
-    def _mapped(self, device: int, name: str) -> Iterator[memoryview]:
+    def _mapped(self, device: int, name: str) -> Generator[memoryview]:
         with self._lock:
             arena = self._arena(device)
             region = arena.regions.get(name)
