@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .recipe import Recipe
 
 if TYPE_CHECKING:
     from .pipeline import ReaderScores
+    from .trainer import Progress
 
 _TEMPLATE = """# Model card: the embedded reader
 
 **What it is.** An extractive reader: one forward pass over a question and a passage gives a distribution over the spans
-of the passage, the probability that the passage holds no answer, and, for a claim and evidence, supported / refuted /
-not enough. A post-norm encoder of {layers} layers, {hidden} wide, fine-tuned from `{parent}` (Apache-2.0),
-whose embeddings stay frozen and are not shipped. Stored as bfloat16 safetensors; run in bfloat16 where the CPU has it, else in float32.
+of the passage, the probability that the passage holds no answer, and, for a claim and evidence, supported / refuted
+/ not enough. A post-norm encoder of {layers} layers, {hidden} wide, fine-tuned from `{parent}`
+(Apache-2.0), whose embeddings stay frozen and are not shipped. Stored as bfloat16 safetensors; run in bfloat16 where
+the CPU has it, else in float32.
 
 **Made by** `slarag train reader` with the recipe beside the code (`slarag/backends/training/reader.yaml`):
 {steps} steps, {minutes:.0f} minutes of {processes} CPU threads, {share:.0%} of the schedule's time, seed {seed}.
@@ -36,8 +37,8 @@ whose embeddings stay frozen and are not shipped. Stored as bfloat16 safetensors
 """
 
 
-def write_card(path: Path, recipe: Recipe, scores: ReaderScores, progress: Mapping[str, Any]) -> None:
-    """Write the card of a reader trained by `recipe`; `progress` is the run's last record (step, seconds, share)."""
+def write_card(path: Path, recipe: Recipe, scores: ReaderScores, progress: Progress) -> None:
+    """Write the card of a reader trained by `recipe`; `progress` is the run's last."""
     from ..reader.encoder import EncoderConfig
     from ..reader.parent import PARENT_NAME, parent_folder
 
@@ -46,10 +47,10 @@ def write_card(path: Path, recipe: Recipe, scores: ReaderScores, progress: Mappi
         layers=config.num_layers,
         hidden=config.hidden_size,
         parent=PARENT_NAME,
-        steps=progress["step"],
-        minutes=progress["seconds"] / 60,
+        steps=progress.step,
+        minutes=progress.seconds / 60,
         processes=recipe.processes,
-        share=progress["share"],
+        share=progress.share,
         seed=recipe.seed,
         sources=_source_table(recipe),
         scores=_score_table(scores),
@@ -82,6 +83,6 @@ def _score_table(scores: ReaderScores) -> str:
             f"| {name}, three-way accuracy (majority {claim.majority:.3f}) | {claim.accuracy:.3f} | {claim.rows} |"
         )
     return "\n".join(lines) + (
-        "\n\nThe development figures are on the articles that no threshold was fitted on (two thirds of them); no source"
-        "\nof the claim rows was trained on."
+        "\n\nThe development figures are on the articles that no threshold was fitted on (two thirds of them); no"
+        "\nsource of the claim rows was trained on."
     )

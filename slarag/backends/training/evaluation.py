@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from ...sla.errors import DataError
 from ...sla.matching import best_f1, exact_match
 from ..reader.backend import ReadFunction
 from ..reader.combine import answer_logit
@@ -27,7 +28,8 @@ class ReadingScores:
     """Scores over question rows, fractions of 1.
 
     f1_forced, exact_forced: the best span, abstaining or not, on answerable rows. f1: with the threshold, over all
-    rows; an abstention scores 1 on an unanswerable row and 0 on another. no_answer_recall: unanswerable rows abstained from.
+    rows, where an abstention scores 1 on an unanswerable row and 0 on another. no_answer_recall: the share of
+    the unanswerable rows that were abstained from.
     """
 
     rows: int
@@ -74,7 +76,11 @@ def fit_settings(rows: Sequence[Row], readings: Sequence[Reading]) -> ReaderSett
     from sklearn.linear_model import LogisticRegression
 
     features = np.array([[r.span_log_odds, r.answer_logit] for r in readings])
-    answerable = np.array([not row["is_impossible"] for row in rows])
+    answerable = [not row["is_impossible"] for row in rows]
+    if len(set(answerable)) < 2:
+        raise DataError(
+            "the development file lets no threshold be fitted", remedy="give it answerable and unanswerable rows"
+        )
     fitted = LogisticRegression(C=100.0).fit(features, answerable)
     weights = (float(fitted.intercept_[0]), float(fitted.coef_[0, 0]), float(fitted.coef_[0, 1]))
     settings = ReaderSettings(null_weights=weights)
@@ -100,15 +106,14 @@ def score_reading(rows: Sequence[Row], readings: Sequence[Reading], settings: Re
         forced.append(best_f1(text, row["answers"]))
         exact.append(float(any(exact_match(text, gold) for gold in row["answers"])))
         overall.append(0.0 if abstains else forced[-1])
-    impossible = np.array([bool(row["is_impossible"]) for row in rows])
-    gave_up = np.array(abstained)
+    impossible = [bool(row["is_impossible"]) for row in rows]
     return ReadingScores(
         rows=len(rows),
         answerable=len(forced),
         f1_forced=_mean(forced),
         exact_forced=_mean(exact),
         f1=_mean(overall),
-        no_answer_recall=_mean(gave_up[impossible].tolist()),
+        no_answer_recall=_mean([gave_up for gave_up, none in zip(abstained, impossible, strict=True) if none]),
         answered_share=1.0 - _mean(abstained),
     )
 

@@ -18,7 +18,7 @@ from .card import write_card
 from .evaluation import ClaimScores, ReadingScores, fit_settings, fits, read_pairs, score_claims, score_reading
 from .recipe import Recipe
 from .sources import read_rows
-from .trainer import train_reader
+from .trainer import read_progress, train_reader
 
 Report = Callable[[str], None]
 
@@ -39,8 +39,7 @@ def make_reader(recipe: Recipe, data: Path, run: Path, out: Path, report: Report
     weights = train_reader(recipe, data, run, report)
     save_reader(load_run(weights), ReaderSettings(), out)
     scores = evaluate_reader(recipe, data, out, report)
-    progress = json.loads((run / "progress.json").read_text(encoding="utf-8"))
-    write_card(out / "MODEL_CARD.md", recipe, scores, progress)
+    write_card(out / "MODEL_CARD.md", recipe, scores, read_progress(run))
     return scores
 
 

@@ -50,6 +50,9 @@ class Recipe(BaseModel):
     epochs: float = Field(default=1.0, gt=0)
     minutes: float | None = Field(default=None, gt=0, description="the schedule ends here even if data is left")
     processes: int = Field(default=2, ge=1, description="data-parallel processes of one thread each")
+    checkpoint_seconds: float = Field(
+        default=240, ge=0, description="between checkpoints that a killed run resumes from"
+    )
     seed: int = 0
     held_out_titles: list[str] = Field(default_factory=list, description="articles never trained on")
     development: str | None = Field(default=None, description="question file that thresholds are fitted and scored on")

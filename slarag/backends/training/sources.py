@@ -1,7 +1,8 @@
 """Where training examples come from: files of questions or claims, and examples derived from them.
 
 A row file is JSON Lines, packed or not. Question rows have `context`, `question`, `answers`, `answer_starts`,
-`is_impossible` (SQuAD's fields, flat); claim rows `claim`, `evidence`, `label`; yes/no rows `context`, `question`, `label`.
+`is_impossible` (SQuAD's fields, flat); claim rows `claim`, `evidence`, `label`; yes/no rows `context`, `question` and
+`label` or `answer`.
 """
 
 from __future__ import annotations

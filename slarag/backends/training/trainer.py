@@ -11,17 +11,18 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
+from ...sla.errors import ConfigurationError
 from ..reader.encoder import EncoderConfig
 from ..reader.model import Reader, reading_loss, support_loss
 from ..reader.parent import load_parent_weights, load_tokenizer, parent_folder
 from .encoding import EncodedExamples, TrainingBatch, collate, encode_examples, plan_batches
 from .recipe import Recipe, build_examples
 
-CHECKPOINT_SECONDS = 240.0
 # glibc maps and unmaps every large tensor; keeping the memory instead is 15 % faster and halves the system time.
 _ALLOCATOR = {
     "MALLOC_MMAP_MAX_": "0",
@@ -33,7 +34,7 @@ _ALLOCATOR = {
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Where a run stands; written beside the weights.
+    """Where a run stands; kept in its checkpoint.
 
     step: optimiser steps done. seconds: wall-clock spent, earlier sessions included. share: of the schedule, 0 to 1.
     """
@@ -131,7 +132,13 @@ class _Run:
                 parameter.copy_(state[f"weight.{name}"])
                 kinds = ("step", "exp_avg", "exp_avg_sq")
                 self.optimizer.state[parameter] = {kind: state[f"{kind}.{name}"] for kind in kinds}
-        self.progress = Progress(**json.loads((self.folder / "progress.json").read_text(encoding="utf-8")))
+        self.progress = read_progress(self.folder)
+
+
+def read_progress(run: Path) -> Progress:
+    """Where the run in folder `run` stood at its last checkpoint."""
+    with safe_open(run / "checkpoint.safetensors", "pt") as checkpoint:
+        return Progress(**json.loads(checkpoint.metadata()["progress"]))
 
 
 def batch_loss(model: Reader, batch: TrainingBatch) -> Tensor:
@@ -168,11 +175,11 @@ def _train_process(rank: int, recipe: Recipe, folder: Path, report: Callable[[st
         run.progress = replace(run.progress, seconds=time.monotonic() - began)
         if rank == 0 and run.progress.step % 50 == 0:
             report(_progress_line(run.progress, total))
-        if rank == 0 and time.monotonic() - saved > CHECKPOINT_SECONDS:
-            _save_all(run)
+        if rank == 0 and time.monotonic() - saved >= recipe.checkpoint_seconds:
+            run.save()
             saved = time.monotonic()
     if rank == 0:
-        _save_all(run)
+        run.save()
         weights = {name: p.detach().contiguous() for name, p in run.parameters.items()}
         save_file(weights, folder / "weights.safetensors")
     dist.destroy_process_group()
@@ -192,11 +199,6 @@ def _progress_line(progress: Progress, total: int) -> str:
     return f"step {progress.step}/{total}  {progress.share:.1%}  loss {progress.loss:.3f}  {minutes:.1f} min"
 
 
-def _save_all(run: _Run) -> None:
-    run.save()
-    (run.folder / "progress.json").write_text(json.dumps(vars(run.progress)), encoding="utf-8")
-
-
 def _schedule(share: float, warmup: float) -> float:
     if share < warmup:
         return share / warmup
@@ -206,7 +208,9 @@ def _schedule(share: float, warmup: float) -> float:
 def _settle_recipe(recipe: Recipe, run: Path) -> None:
     path, text = run / "recipe.json", recipe.model_dump_json(indent=1)
     if path.exists() and path.read_text(encoding="utf-8") != text:
-        raise ValueError(f"{path} holds another recipe: choose a new run folder, or remove it to start over")
+        raise ConfigurationError(
+            f"{str(path)!r} holds another recipe", remedy="choose a new run folder, or remove this one"
+        )
     path.write_text(text, encoding="utf-8")
 
 

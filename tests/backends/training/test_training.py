@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from slarag.backends.reader.store import load_reader
+from slarag.backends.training.pipeline import make_reader
+from slarag.backends.training.recipe import Recipe
+from slarag.backends.training.trainer import read_progress, train_reader
+from slarag.sla.errors import ConfigurationError
+
+FACTS = [("Io", "Galileo", 1610), ("Titan", "Huygens", 1655), ("Triton", "Lassell", 1846), ("Deimos", "Hall", 1877)]
+
+
+def _rows() -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for moon, person, year in FACTS:
+        context = f"{moon} is a moon that {person} found in {year}."
+        for question, answer in (
+            (f"Who found {moon}?", person),
+            (f"When was {moon} found?", str(year)),
+            ("Who ate it?", ""),
+        ):
+            rows.append(
+                {
+                    "title": moon,
+                    "context": context,
+                    "question": question,
+                    "answers": [answer] if answer else [],
+                    "answer_starts": [context.index(answer)] if answer else [],
+                    "is_impossible": not answer,
+                    "plausible_answers": [] if answer else [person],
+                }
+            )
+    return rows
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A folder with a few question and claim rows."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in _rows()))
+    claims = [
+        {"claim": f"{m} was found by {p}.", "evidence": f"{p} found {m}.", "label": "SUPPORTS"} for m, p, _ in FACTS
+    ]
+    (folder / "claims.jsonl").write_text("".join(json.dumps(row) + "\n" for row in claims))
+    return folder
+
+
+def _recipe(**changes: object) -> Recipe:
+    return Recipe.model_validate(
+        {
+            "sources": [{"path": "rows.jsonl", "kind": "reading", "negatives": 0, "answers_as_claims": 2}],
+            "batch_tokens": 90,
+            "max_tokens": 64,
+            "epochs": 1,
+            "processes": 1,
+            **changes,
+        }
+    )
+
+
+def test_a_reader_is_made_evaluated_and_described(data: Path, tmp_path: Path) -> None:
+    recipe = _recipe(development="rows.jsonl", unseen_claims=["claims.jsonl"], epochs=1)
+    lines: list[str] = []
+    scores = make_reader(recipe, data, tmp_path / "run", tmp_path / "out", lines.append)
+    assert scores.reading is not None
+    assert 0 <= scores.reading.f1_forced <= 1
+    assert scores.claims["claims"].rows == len(FACTS)
+    model, settings = load_reader(tmp_path / "out")
+    assert not model.training
+    assert settings.null_weights != (0.0, 0.5, 0.5), "fitted, not the default"
+    card = (tmp_path / "out" / "MODEL_CARD.md").read_text()
+    assert f"{scores.reading.f1_forced:.3f}" in card
+    assert "rows.jsonl" in card
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint(data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    recipe = _recipe(checkpoint_seconds=0, epochs=6)
+    program = (
+        "import sys\nfrom pathlib import Path\n"
+        "from slarag.backends.training.recipe import Recipe\n"
+        "from slarag.backends.training.trainer import train_reader\n"
+        "if __name__ == '__main__':\n"
+        "    train_reader(Recipe.model_validate_json(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), str)\n"
+    )
+    script = tmp_path / "train.py"
+    script.write_text(program)
+    command = [sys.executable, str(script), recipe.model_dump_json(), str(data), str(run)]
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
+    while not (run / "checkpoint.safetensors").exists():
+        assert process.poll() is None, "it ended before its first checkpoint"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    reached = read_progress(run).step
+    assert not (run / "weights.safetensors").exists()
+    train_reader(recipe, data, run, str)
+    finished = read_progress(run)
+    assert finished.share == 1.0
+    assert finished.step > reached >= 1
+    assert (run / "weights.safetensors").exists()
+
+
+def test_a_run_folder_of_another_recipe_is_refused(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text("{}")
+    with pytest.raises(ConfigurationError, match="another recipe"):
+        train_reader(_recipe(), data, tmp_path, str)
