@@ -19,7 +19,7 @@ import numpy.typing as npt
 from .cells import THRESHOLDS
 from .intents import INTENTS, Intent
 from .plan import Plan
-from .work import readings, stages
+from .work import calls, readings
 
 Vector = npt.NDArray[np.float64]
 
@@ -40,7 +40,7 @@ QUALITY_TERMS = (
     *(f"{intent}:{term}" for intent in CROSSED_INTENTS for term in ("log2_passages", "extra_hop")),
 )
 CURVE_TERMS = ("bias", "f1", "support")
-TIME_TERMS = ("bias", "stages", "device_ms")
+TIME_TERMS = ("bias", "calls", "extra_hops", "device_ms")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,7 +146,7 @@ def curve_terms(plan: Plan, f1: Vector) -> Vector:
 
 def time_terms(plan: Plan, device_seconds: float) -> Vector:
     """The values of `TIME_TERMS`."""
-    return np.array([1.0, float(stages(plan)), 1000 * device_seconds])
+    return np.array([1.0, float(calls(plan)), float(plan.hops - 1), 1000 * device_seconds])
 
 
 def _prior_quality() -> tuple[float, ...]:
@@ -187,7 +187,7 @@ PRIOR = Backoff(
     given=_prior_curves()[0],
     wrong=_prior_curves()[1],
     seconds_per_reading=0.012,
-    time=(15.0, 8.0, 0.9),
+    time=(15.0, 8.0, 12.0, 0.9),
     tail=1.5,
     device_tail=1.25,
 )

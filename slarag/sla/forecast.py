@@ -14,7 +14,7 @@ from .conditions import Conditions
 from .intents import INTENTS, IntentPrediction
 from .plan import Plan
 from .prediction import Estimate, Prediction
-from .work import readings, stages
+from .work import calls, size
 
 if TYPE_CHECKING:
     from .calibration import Calibration
@@ -67,7 +67,8 @@ class PlanTable:
 
     f1, f1_variance, n: [plans, intents]. given, wrong: [plans, intents, thresholds]. fixed_ms, work_ms: the parts of
     the median latency that the load of the moment leaves alone and stretches. tail, time_sd, device_seconds,
-    device_seconds_p95, stages, readings: [plans].
+    device_seconds_p95, calls, sizes: [plans]. curve_weight: questions' worth that the rates of wrong answers rest on
+    beside a plan's own, as the back-off learned them from all plans.
     """
 
     plans: tuple[Plan, ...]
@@ -82,10 +83,11 @@ class PlanTable:
     time_sd: Vector
     device_seconds: Vector
     device_seconds_p95: Vector
-    stages: Vector
-    readings: Vector
+    calls: Vector
+    sizes: Vector
     seconds_per_passage: float
     usd_per_device_second: float
+    curve_weight: float
 
     @classmethod
     def of(cls, plans: Sequence[Plan], calibration: Calibration) -> PlanTable:
@@ -106,10 +108,11 @@ class PlanTable:
             time_sd=columns[3],
             device_seconds=columns[4],
             device_seconds_p95=columns[5],
-            stages=np.array([float(stages(plan)) for plan in plans]),
-            readings=np.array([float(readings(plan)) for plan in plans]),
+            calls=np.array([float(calls(plan)) for plan in plans]),
+            sizes=np.array([size(plan) for plan in plans]),
             seconds_per_passage=calibration.seconds_per_passage,
             usd_per_device_second=calibration.usd_per_device_second,
+            curve_weight=CURVE_WEIGHT + calibration.source.questions / 2,
         )
 
     def forecast(self, intent: IntentPrediction, conditions: Conditions, *, threshold: float = 0.0) -> Forecast:
@@ -137,13 +140,13 @@ class PlanTable:
         given = _at(self.given, threshold) @ mix
         wrong = _at(self.wrong, threshold) @ mix
         rate = (wrong + _FEW_ANSWERS / 2) / (given + _FEW_ANSWERS)
-        answers = (self.n @ mix + CURVE_WEIGHT) * (given + _FEW_ANSWERS)
+        answers = (self.n @ mix + self.curve_weight) * (given + _FEW_ANSWERS)
         spread = _Z * np.sqrt(rate * (1 - rate) / answers)
         return np.stack([rate, np.maximum(rate - spread, 0.0), np.minimum(rate + spread, 1.0)])
 
     def _latency_ms(self, conditions: Conditions, slowdown: float) -> Vector:
         call_ms = 1000 * _TYPICAL_READINGS * self.seconds_per_passage * slowdown
-        queue_ms = conditions.ahead * call_ms * self.stages
+        queue_ms = conditions.ahead * call_ms * self.calls
         mean = self.tail * (self.fixed_ms + self.work_ms * slowdown) + queue_ms
         factor = np.exp(_Z * self.time_sd)
         return np.stack([mean, mean / factor, mean * factor])

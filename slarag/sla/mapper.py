@@ -18,7 +18,7 @@ from .limits import OBJECTIVES, Limits
 from .objectives import Priority
 from .plan import Plan
 from .profile import Profile
-from .work import readings
+from .work import size
 
 Vector = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
@@ -59,7 +59,7 @@ class Mapper:
     ) -> Decision:
         """The plan for a question of `intent` under `profile`, now.
 
-        larger_than: only plans that read more than this one. remaining_ms: to the deadline. remaining_usd: of the
+        larger_than: only plans that do more than this one. remaining_ms: to the deadline. remaining_usd: of the
         cap. When no plan is larger, `larger_than` itself comes back as the nearest offer: there is nothing to
         escalate to.
         """
@@ -74,7 +74,7 @@ class Mapper:
     def _larger(self, plan: Plan | None) -> Indices:
         if plan is None:
             return np.arange(len(self.space))
-        return np.flatnonzero(self._table.readings > readings(plan))
+        return np.flatnonzero(self._table.sizes > size(plan))
 
     def _nothing_larger(
         self, plan: Plan, profile: Profile, intent: IntentPrediction, conditions: Conditions
@@ -160,7 +160,7 @@ class _Choice:
 
     def _escalations(self, chosen: int) -> int:
         """1 if some larger plan would still keep time and money after this one, else 0."""
-        larger = self._table.readings > self._table.readings[chosen]
+        larger = self._table.sizes > self._table.sizes[chosen]
         slow, dear = self._forecast.latency_ms[2], self._forecast.usd[2]
         if self._limits.latency_ms is not None:
             larger &= slow + slow[chosen] <= self._limits.latency_ms

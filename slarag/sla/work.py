@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from .plan import Plan
 
-RERANK_POOL = 3
+RERANK_WIDTH = 3
 """Candidates that are read for answerability per passage that is kept, when a plan reranks."""
+
+_HOP = 0.5  # a retrieval round's worth in readings: less than the smallest step between two numbers of passages
 
 
 def readings(plan: Plan) -> int:
-    """Passages that the plan's models read when nothing stops it early: the unit of its device time."""
-    per_hop = sum(plan.replica(index).passages for index in range(plan.replicas))
-    return plan.hops * per_hop * (1 + RERANK_POOL * plan.rerank) + checks(plan)
+    """Pairs of question and passage that the plan's models read when nothing stops it early: what device time grows
+    with.
+
+    What a reranker has read is not read again for the answer.
+    """
+    kept = sum(plan.replica(index).passages for index in range(plan.replicas))
+    return kept * (RERANK_WIDTH if plan.rerank else 1) + checks(plan)
 
 
 def checks(plan: Plan) -> int:
@@ -19,11 +25,16 @@ def checks(plan: Plan) -> int:
     return int(plan.verification == "support")
 
 
-def stages(plan: Plan) -> int:
+def calls(plan: Plan) -> int:
     """Model calls that wait for each other; replicas run side by side."""
-    return plan.hops * (1 + plan.rerank) + checks(plan)
+    return 1 + int(plan.rerank) + checks(plan)
+
+
+def size(plan: Plan) -> float:
+    """What orders plans by how much they do: readings first, then retrieval rounds."""
+    return readings(plan) + _HOP * (plan.hops - 1)
 
 
 def is_larger(plan: Plan, than: Plan) -> bool:
-    """Whether `plan` does strictly more than `than`: a strict order, by the passages that are read."""
-    return readings(plan) > readings(than)
+    """Whether `plan` does strictly more than `than`; a strict order."""
+    return size(plan) > size(than)
