@@ -28,7 +28,7 @@ Vector = npt.NDArray[np.float64]
 class PairedMean:
     """The difference of a mean, B minus A, over the questions that both measured.
 
-    difference: with its 95 % bootstrap interval over pairs. p: of a two-sided permutation test by swapping within pairs.
+    difference: with its 95 % bootstrap interval. p: of a two-sided permutation test that swaps within pairs.
     detectable: the smallest true difference that so many pairs would show at the 5 % level in 80 % of repetitions.
     """
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from ..retrievers.protocol import PassageRetriever
 from ..sla.errors import DataError
 from .asking import Asks
 from .formats import Dataset
@@ -23,12 +24,11 @@ async def opened(
     if engine is not None:
         yield engine, _nothing
         return
+    over = _nothing_to_retrieve() if settings.reading else index_folder(dataset, settings, tell)
     from ..backends.reader.backend import EmbeddedReader
     from ..engine import Engine
-    from ..retrievers.in_memory import MemoryRetriever
 
     reader = EmbeddedReader()
-    over = MemoryRetriever(()) if settings.reading else index_folder(dataset, settings, tell)
     async with Engine.open(over, backend=reader) as own:
         yield own, reader.forget
 
@@ -45,6 +45,12 @@ def index_folder(dataset: Dataset, settings: EvalSettings, tell: OnProgress) -> 
             remedy="give an index with --index, or documents with --corpus",
         )
     return build(dataset, settings.out, tell)
+
+
+def _nothing_to_retrieve() -> PassageRetriever:
+    from ..retrievers.in_memory import MemoryRetriever
+
+    return MemoryRetriever(())
 
 
 def _nothing() -> None:
