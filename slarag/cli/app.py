@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from . import ask, calibrate, demo, evaluate, explain, index, profile, serve, train
-from .failures import guarded
+from .failures import DEBUG, guarded
 
 HELP = """Ask your documents questions under a contract.
 
@@ -53,7 +56,20 @@ def _options(  # pyright: ignore[reportUnusedFunction] - typer calls it
 ) -> None: ...
 
 
+def _settle_process() -> None:
+    """Keep libraries from talking into the output, unless someone is looking for a fault."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if os.environ.get(DEBUG) == "1":
+        logging.basicConfig(level=logging.INFO)
+        return
+    logging.getLogger().addHandler(logging.NullHandler())
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (the process's own by default) and return its exit code."""
+    if arguments is None:
+        _settle_process()
     given = list(sys.argv[1:] if arguments is None else arguments)
     return guarded(lambda: app(evaluate.spread_profiles(given), prog_name="slarag", standalone_mode=False))

@@ -31,6 +31,10 @@ def guarded(command: Callable[[], object]) -> int:
         return _interrupted()
     except BrokenPipeError:
         return _reader_left()
+    except SystemExit as left:
+        if isinstance(left.__context__, BrokenPipeError):  # how typer leaves on one
+            return _reader_left()
+        raise
     except Exception as error:
         if os.environ.get(DEBUG) == "1" and not isinstance(error, TyperException | Exit | Abort):
             raise

@@ -1,7 +1,9 @@
-"""A plan's graph as text: replicas as lanes between the agents that all of them share."""
+"""A plan's graph as text: its replicas as lanes between the agents that all of them share."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -10,6 +12,7 @@ if TYPE_CHECKING:
     from ..sla.plan import Plan
 
 ARROW = " ─▶ "
+START, END = "__start__", "__end__"
 
 
 def graph_view(plan: Plan) -> Text:
@@ -17,28 +20,31 @@ def graph_view(plan: Plan) -> Text:
     from ..graph import build_graph
 
     graph = build_graph(plan)
-    names = [node for node in graph.get_graph().nodes if not node.startswith("__")]
-    return Text(lanes(names)).append("\n\n" + graph.draw_mermaid().rstrip(), style="dim")
+    edges = [(edge.source, edge.target) for edge in graph.get_graph().edges]
+    return Text(lanes(edges)).append("\n\n" + graph.draw_mermaid().rstrip(), style="dim")
 
 
-def lanes(names: list[str]) -> str:
-    """Node names in order, as a chain; those named `replica:agent` become parallel lanes.
-
-    The shared agents follow the lanes, as they do in every graph with replicas.
-    """
-    shared = [name for name in names if ":" not in name]
-    replicas: dict[str, list[str]] = {}
-    for name in names:
-        replica, _, agent = name.partition(":")
-        if agent and not agent.startswith("__"):
-            replicas.setdefault(replica, []).append(agent)
-    if not replicas:
-        return ARROW.join(["question", *shared, "answer"])
-    rows = [f"{replica}: {ARROW.join(agents)}" for replica, agents in replicas.items()]
-    return _between("question ", rows, ARROW.join(["", *shared, "answer"]))
+def lanes(edges: Sequence[tuple[str, str]]) -> str:
+    """Edges from `__start__` to `__end__` as a chain, with parallel lanes from the start to where they join."""
+    followers: dict[str, list[str]] = {}
+    for source, target in edges:
+        followers.setdefault(source, []).append(target)
+    joins = {target for target, count in Counter(target for _, target in edges).items() if count > 1}
+    branches = [list(_chain(first, followers, joins)) for first in sorted(followers[START])]
+    if len(branches) == 1:
+        return ARROW.join(["question", *branches[0], "answer"])
+    join = followers[branches[0][-1]][0]
+    tail = list(_chain(join, followers, joins - {join}))
+    return _between("question ", [ARROW.join(branch) for branch in branches], ARROW.join(["", *tail, "answer"]))
 
 
-def _between(left: str, rows: list[str], right: str) -> str:
+def _chain(node: str, followers: Mapping[str, list[str]], stops: set[str]) -> Iterator[str]:
+    while node != END and node not in stops:
+        yield node
+        node = followers[node][0]
+
+
+def _between(left: str, rows: Sequence[str], right: str) -> str:
     width, middle = max(map(len, rows)), len(rows) // 2
     lines: list[str] = []
     for at, row in enumerate(rows):
