@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +18,8 @@ _LINKS = 32
 _BUILD_EFFORT = 80
 _SEARCH_EFFORT = 96
 _TIE_ROOM = 16
+_TRAINING_ROWS = 10_000
+_ADDED_AT_ONCE = 2_048
 
 
 class DenseIndex(Protocol):
@@ -48,14 +52,16 @@ class HnswIndex:
         self._vectors = vectors
 
     @classmethod
-    def build(cls, vectors: Scores) -> HnswIndex:
-        """Link `vectors`, float32 [n, dim]."""
+    def build(cls, vectors: Scores, progress: Callable[[int], None] = lambda done: None) -> HnswIndex:
+        """Link `vectors`, float32 [n, dim]; `progress` gets the number of rows done."""
         faiss = _faiss()
         kind = faiss.ScalarQuantizer.QT_8bit
         graph = faiss.IndexHNSWSQ(vectors.shape[1], kind, _LINKS, faiss.METRIC_INNER_PRODUCT)
         graph.hnsw.efConstruction = _BUILD_EFFORT
-        graph.train(vectors)
-        graph.add(vectors)
+        graph.train(vectors[:: max(1, len(vectors) // _TRAINING_ROWS)])
+        for start in range(0, len(vectors), _ADDED_AT_ONCE):
+            graph.add(vectors[start : start + _ADDED_AT_ONCE])
+            progress(min(start + _ADDED_AT_ONCE, len(vectors)))
         return cls(graph, vectors)
 
     @classmethod
@@ -64,8 +70,11 @@ class HnswIndex:
         return cls(_faiss().read_index(str(path)), vectors)
 
     def save(self, path: Path) -> None:
-        """Write the graph in FAISS's own format."""
-        _faiss().write_index(self._graph, str(path))
+        """Write the graph in FAISS's own format; raises `OSError` when the disk refuses."""
+        try:
+            _faiss().write_index(self._graph, str(path))
+        except RuntimeError as error:
+            raise OSError(errno.EIO, f"FAISS could not write {path.name!r}") from error
 
     def search(self, vector: Scores, k: int, ranks: Ranks) -> tuple[Rows, Scores]:
         """The best `k` rows for `vector`, float32 [dim], best first; about one in a hundred is missed."""

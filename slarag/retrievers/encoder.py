@@ -98,6 +98,18 @@ class MiniLmEncoder:
         if self._threads is not None:
             cast(Any, importlib.import_module("torch")).set_num_threads(self._threads)
         if self._loaded is None:
-            library: Any = importlib.import_module("sentence_transformers")
-            self._loaded = library.SentenceTransformer(str(self.folder), device="cpu", local_files_only=True)
+            self._loaded = _load(self.folder)
         return self._loaded
+
+
+def _load(folder: Path) -> Any:
+    library: Any = importlib.import_module("sentence_transformers")
+    logs: Any = importlib.import_module("transformers.utils.logging")
+    # Loading draws a progress bar on stderr, which belongs to people's words.
+    shown = logs.is_progress_bar_enabled()
+    logs.disable_progress_bar()
+    try:
+        return library.SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+    finally:
+        if shown:
+            logs.enable_progress_bar()

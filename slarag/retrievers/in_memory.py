@@ -14,6 +14,7 @@ from .embedder import Embedder
 from .fusion import reciprocal_rank_fusion
 from .lexical import LexicalIndex
 from .ranking import Ranks, Rows, Scores, id_ranks, ordered
+from .searchable import searchable
 
 
 class MemoryRetriever:
@@ -68,7 +69,9 @@ class MemoryRetriever:
 
     async def _by_vector(self, embedder: Embedder, question: str, vector: Scores | None) -> tuple[Rows, Scores]:
         if self._vectors is None:
-            self._vectors = await embedder.embed([searchable(passage.title, passage.text) for passage in self._passages])
+            self._vectors = await embedder.embed(
+                [searchable(passage.title, passage.text) for passage in self._passages]
+            )
         asked = vector if vector is not None else (await embedder.embed([question]))[0]
         return self._all(self._vectors @ asked)
 
@@ -82,11 +85,6 @@ class MemoryRetriever:
     @cached_property
     def _ranks(self) -> Ranks:
         return id_ranks([passage.passage_id for passage in self._passages])
-
-
-def searchable(title: str, text: str) -> str:
-    """What is indexed of a passage: its document's title, then its text."""
-    return f"{title}\n{text}" if title else text
 
 
 def _whole_documents(passages: Sequence[Passage]) -> dict[str, str]:

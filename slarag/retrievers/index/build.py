@@ -1,0 +1,114 @@
+"""Builds an index, adds documents to it and removes some."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ...sla.errors import CorpusError, IndexFolderError
+from ..embedder import Embedder
+from ..loaders import Corpus
+from ..ranking import Scores
+from ..splitter import Splitter
+from .index import Index
+from .manifest import EmbedderIdentity, SplitterSettings
+from .progress import Progress
+from .report import BuildReport
+from .run import BuildRun
+from .staging import building
+
+
+def build_index(
+    paths: Sequence[Path | str],
+    folder: Path | str,
+    *,
+    embedder: Embedder | None = None,
+    splitter: Splitter | None = None,
+    progress: Progress | None = None,
+    strict: bool = False,
+) -> BuildReport:
+    """Make `folder` the index of exactly the documents under `paths`.
+
+    Documents that are unchanged in an index that is there keep their vectors; an interrupted run goes on where it was.
+    strict: the first unreadable file raises; otherwise it is skipped and listed in the report. Raises `CorpusError` when
+    nothing can be read, `IndexFolderError` when `folder` cannot take an index, `StorageError` when the disk refuses.
+    """
+    corpus = Corpus(paths, strict=strict)
+    corpus.files  # noqa: B018  raises before the folder is touched
+    target, by, cut = Path(folder), embedder or Embedder(), splitter or Splitter()
+    with building(target) as staging:
+        run = BuildRun(target, staging, _identity_of(by), cut, progress, previous=_reusable(target, by, cut))
+        run.read(corpus)
+        return run.finish(by.encode, corpus.skipped)
+
+
+def add(
+    folder: Path | str,
+    paths: Sequence[Path | str],
+    *,
+    embedder: Embedder | None = None,
+    progress: Progress | None = None,
+    strict: bool = False,
+) -> BuildReport:
+    """Add the documents under `paths` to the index in `folder`; one of an id that is there replaces it.
+
+    Raises as `build_index`, and `IndexFolderError` when there is no index or it is of another embedder.
+    """
+    corpus = Corpus(paths, strict=strict)
+    corpus.files  # noqa: B018  raises before the folder is touched
+    target, by = Path(folder), embedder or Embedder()
+    Index.open(target).require(by)
+    with building(target) as staging:
+        previous = Index.open(target)
+        previous.require(by)
+        run = BuildRun(target, staging, _identity_of(by), _splitter_of(previous), progress, previous=previous)
+        run.read(corpus)
+        run.keep_rest()
+        return run.finish(by.encode, corpus.skipped)
+
+
+def remove(folder: Path | str, document_ids: Iterable[str], *, progress: Progress | None = None) -> BuildReport:
+    """Remove documents from the index in `folder`.
+
+    Raises `CorpusError` for an id that is not there and when none would be left.
+    """
+    target, unwanted = Path(folder), set(document_ids)
+    _check_removable(Index.open(target), unwanted)
+    with building(target) as staging:
+        previous = Index.open(target)
+        _check_removable(previous, unwanted)
+        run = BuildRun(target, staging, previous.manifest.embedder, _splitter_of(previous), progress, previous=previous)
+        run.keep_rest(unwanted)
+        return run.finish(_never_encode, [])
+
+
+def _identity_of(embedder: Embedder) -> EmbedderIdentity:
+    return EmbedderIdentity(name=embedder.name, fingerprint=embedder.fingerprint, dim=embedder.dim)
+
+
+def _splitter_of(index: Index) -> Splitter:
+    settings = index.manifest.splitter
+    return Splitter(size=settings.size, overlap=settings.overlap)
+
+
+def _reusable(folder: Path, embedder: Embedder, splitter: Splitter) -> Index | None:
+    """The index that is there, if its vectors would be the same."""
+    try:
+        index = Index.open(folder)
+        index.require(embedder)
+    except IndexFolderError:
+        return None
+    same = index.manifest.splitter == SplitterSettings(size=splitter.size, overlap=splitter.overlap)
+    return index if same else None
+
+
+def _check_removable(index: Index, unwanted: set[str]) -> None:
+    unknown = sorted(name for name in unwanted if index.store.document(name) is None)
+    if unknown:
+        raise CorpusError(f"{str(index.folder)!r} has no document {unknown[0]!r}", remedy="name the id as citations do")
+    if len(unwanted) == index.store.documents:
+        raise CorpusError("an index cannot be empty", remedy=f"delete the folder {str(index.folder)!r} instead")
+
+
+def _never_encode(texts: list[str]) -> Scores:
+    raise AssertionError(f"removing documents embeds nothing, but {len(texts)} texts have no vector")

@@ -1,0 +1,70 @@
+"""Finds the files of a corpus, in an order that does not depend on the file system."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...sla.errors import CorpusError
+
+KNOWN_ENDINGS = (
+    *(".txt", ".text", ".rst", ".md", ".markdown", ".html", ".htm", ".xhtml", ".pdf"),
+    *(".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"),
+)
+INDEX_MARK = ".slarag-index.lock"
+"""The lock file of an index folder; where it lies, nothing is a document."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceFile:
+    """A file and the document id that it has: its path below the folder that was given, with forward slashes."""
+
+    path: Path
+    document_id: str
+
+
+def find_files(paths: Sequence[Path | str]) -> list[SourceFile]:
+    """The files of `paths`: files as they are, folders walked and sorted by path.
+
+    In a folder, hidden entries, files of other endings and index folders are left out. With several paths every document
+    id begins with the name of its path. Raises `CorpusError` for a path that does not exist and when nothing is found.
+    """
+    if not paths:
+        raise CorpusError("no path of documents was given", remedy="name a folder or a file")
+    several = len(paths) > 1
+    files = [file for path in paths for file in _of_path(Path(path), several)]
+    if not files:
+        named = ", ".join(repr(str(path)) for path in paths)
+        raise CorpusError(f"no documents in {named}", remedy=f"put files there that end in {' '.join(KNOWN_ENDINGS)}")
+    return _distinct(files)
+
+
+def _of_path(path: Path, prefixed: bool) -> list[SourceFile]:
+    if path.is_dir():
+        prefix = f"{path.resolve().name}/" if prefixed else ""
+        found = sorted(_walk(path), key=lambda file: file.relative_to(path).as_posix())
+        return [SourceFile(path=file, document_id=prefix + file.relative_to(path).as_posix()) for file in found]
+    if path.is_file():
+        return [SourceFile(path=path, document_id=path.name)]
+    raise CorpusError(f"{str(path)!r} does not exist", remedy="check the path")
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    for folder, subfolders, names in os.walk(root):
+        here = Path(folder)
+        if INDEX_MARK in names:
+            subfolders.clear()
+            continue
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in names:
+            if not name.startswith(".") and name.lower().endswith(KNOWN_ENDINGS) and (here / name).is_file():
+                yield here / name
+
+
+def _distinct(files: list[SourceFile]) -> list[SourceFile]:
+    seen: dict[Path, SourceFile] = {}
+    for file in files:
+        seen.setdefault(file.path.resolve(), file)
+    return list(seen.values())
