@@ -10,6 +10,7 @@ from ..retrievers.protocol import PassageRetriever
 from ..sla.errors import DataError
 from .asking import Asks
 from .formats import Dataset
+from .indexing import build
 from .settings import EvalSettings, OnProgress
 
 
@@ -24,7 +25,7 @@ async def opened(
     if engine is not None:
         yield engine, _nothing
         return
-    over = _nothing_to_retrieve() if settings.reading else index_folder(dataset, settings, tell)
+    over = _nothing_to_retrieve() if settings.reading else _searching(index_folder(dataset, settings, tell))
     from ..backends.reader.backend import EmbeddedReader
     from ..engine import Engine
 
@@ -37,14 +38,20 @@ def index_folder(dataset: Dataset, settings: EvalSettings, tell: OnProgress) -> 
     """The index to retrieve from: the one given, or one over all documents of the data, built once in `out`."""
     if settings.index is not None:
         return settings.index
-    from .indexing import build
-
     if next(dataset.documents(), None) is None:
         raise DataError(
             f"{dataset.path} brings no passages to retrieve from",
             remedy="give an index with --index, or documents with --corpus",
         )
-    return build(dataset, settings.out, tell)
+    return build(dataset.documents(), settings.out, tell)
+
+
+def _searching(folder: Path) -> PassageRetriever:
+    from ..retrievers.embedder import Embedder
+    from ..retrievers.index import IndexRetriever
+
+    # Every profile pays for embedding its questions, so none is held from the profile before.
+    return IndexRetriever.open(folder, Embedder(cache_size=0))
 
 
 def _nothing_to_retrieve() -> PassageRetriever:
