@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..retrievers.protocol import PassageRetriever
 from ..sla.errors import DataError
@@ -12,6 +14,9 @@ from .asking import Asks
 from .formats import Dataset
 from .indexing import build
 from .settings import EvalSettings, OnProgress
+
+if TYPE_CHECKING:
+    from ..retrievers.embedder import Embedder
 
 
 @asynccontextmanager
@@ -25,13 +30,21 @@ async def opened(
     if engine is not None:
         yield engine, _nothing
         return
-    over = _nothing_to_retrieve() if settings.reading else _searching(index_folder(dataset, settings, tell))
+    over = None if settings.reading else index_folder(dataset, settings, tell)
     from ..backends.reader.backend import EmbeddedReader
     from ..engine import Engine
+    from ..retrievers.embedder import Embedder
 
-    reader = EmbeddedReader()
-    async with Engine.open(over, backend=reader) as own:
-        yield own, reader.forget
+    # Every profile pays for embedding its questions, so none is held from the profile before.
+    embedder, reader = Embedder(cache_size=0), EmbeddedReader()
+    try:
+        # Models that load within the first question's deadline would leave it no time.
+        await asyncio.gather(asyncio.to_thread(reader.open), asyncio.to_thread(embedder.encode, ["warm up"]))
+        async with Engine.open(_retriever(over, embedder), backend=reader) as own:
+            yield own, reader.forget
+    finally:
+        await reader.aclose()
+        await asyncio.to_thread(embedder.close)
 
 
 def index_folder(dataset: Dataset, settings: EvalSettings, tell: OnProgress) -> Path:
@@ -46,18 +59,11 @@ def index_folder(dataset: Dataset, settings: EvalSettings, tell: OnProgress) -> 
     return build(dataset.documents(), settings.out, tell)
 
 
-def _searching(folder: Path) -> PassageRetriever:
-    from ..retrievers.embedder import Embedder
+def _retriever(folder: Path | None, embedder: Embedder) -> PassageRetriever:
+    from ..retrievers.in_memory import MemoryRetriever
     from ..retrievers.index import IndexRetriever
 
-    # Every profile pays for embedding its questions, so none is held from the profile before.
-    return IndexRetriever.open(folder, Embedder(cache_size=0))
-
-
-def _nothing_to_retrieve() -> PassageRetriever:
-    from ..retrievers.in_memory import MemoryRetriever
-
-    return MemoryRetriever(())
+    return MemoryRetriever((), embedder=embedder) if folder is None else IndexRetriever.open(folder, embedder)
 
 
 def _nothing() -> None:
