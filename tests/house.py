@@ -32,8 +32,14 @@ class Module:
 
     @property
     def room(self) -> str:
-        """The first part below `slarag`; empty for the package's own `__init__`."""
-        return self.name.partition(".")[2].partition(".")[0]
+        """The sub-package; `engine` for the modules beside it; empty for the package's own `__init__`."""
+        return room_of(self.name)
+
+
+def room_of(name: str) -> str:
+    """The room of a dotted name of the package."""
+    first = name.partition(".")[2].partition(".")[0]
+    return first if not first or (PACKAGE / first).is_dir() else "engine"
 
 
 @cache

@@ -13,16 +13,19 @@ from .words import amount, dollars
 
 if TYPE_CHECKING:
     from ..sla.decision import Decision
+    from ..sla.intents import IntentPrediction
     from ..sla.prediction import Estimate, Prediction
 
 SHOWN = 6
 
 
-def decision_view(decision: Decision) -> Group:
+def decision_view(intent: IntentPrediction, decision: Decision) -> Group:
     """The chosen plan and its reason, then the nearest alternatives on both sides of the objectives."""
     offer = "nearest offer, no plan meets every objective" if decision.is_nearest_offer else "meets every objective"
     head = Text(decision.plan.key, style="bold").append(f"  ({offer})\n{decision.reason}", style="not bold")
-    return Group(head, Text(""), _table(decision), _rest(decision))
+    likely = sorted(intent.probabilities.items(), key=lambda entry: -entry[1])[:3]
+    intents = Text("intent: " + ", ".join(f"{name} {share:.0%}" for name, share in likely))
+    return Group(head, intents, Text(""), _table(decision), _rest(decision))
 
 
 def _table(decision: Decision) -> Table:

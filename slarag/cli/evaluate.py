@@ -83,7 +83,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     if as_json:
         write_json(report.to_dict())
     else:
-        write(as_lines(report.table()))
+        write(report.table())
     say(f"wrote {out / 'report.json'}, items.jsonl and report.html")
 
 
@@ -100,13 +100,13 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare two runs question by question: the difference of each metric with its 95 % interval."""
-    from ..evals.compare import compare as compare_runs
+    from ..evals.comparison import compare as compare_runs
 
     comparison = compare_runs(a, b, profile_a=profile_a, profile_b=profile_b)
     if as_json:
         write_json(comparison.to_dict())
     else:
-        write(as_lines(comparison.table()))
+        write(comparison.table())
 
 
 def following(advance: Advance) -> OnProgress:
@@ -116,11 +116,6 @@ def following(advance: Advance) -> OnProgress:
         advance(progress.done, progress.total, progress.stage)
 
     return follow
-
-
-def as_lines(table: str | Sequence[str]) -> str:
-    """A table as one text, whether it came as one or as lines."""
-    return table if isinstance(table, str) else "\n".join(table)
 
 
 def spread_profiles(arguments: Sequence[str]) -> list[str]:

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
 from .options import AsJson, IndexFolder, ProfileName, Question, read_question
-from .streams import show, write_json
+from .streams import show, write, write_json
+
+if TYPE_CHECKING:
+    from ..sla.decision import Decision
+    from ..sla.intents import IntentPrediction
 
 
-def explain(question: Question, index: IndexFolder, profile: ProfileName = "balanced", as_json: AsJson = False) -> None:
+def explain(
+    question: Question,
+    index: IndexFolder,
+    profile: ProfileName = "balanced",
+    *,
+    as_json: AsJson = False,
+    mermaid: Annotated[bool, typer.Option("--mermaid", help="Print only the plan's graph, in Mermaid.")] = False,
+) -> None:
     """Show a question's plan without running it.
 
     With what it was chosen over, and which objective bound. Nothing is retrieved or read.
@@ -18,10 +33,26 @@ def explain(question: Question, index: IndexFolder, profile: ProfileName = "bala
     from ..engine import Engine
 
     with Engine.open(index, profile=contract) as engine:
-        explained = engine.explain(text)
+        intent, decision = engine.classify(text), engine.explain(text)
     if as_json:
-        write_json(explained.to_dict())
-        return
-    from .decision_view import decision_view
+        write_json(
+            {
+                "question": text,
+                "profile": contract.name,
+                "intent": dict(intent.probabilities),
+                "decision": decision.to_dict(),
+            }
+        )
+    elif mermaid:
+        from .graph_view import mermaid_text
 
-    show(decision_view(explained))
+        write(mermaid_text(decision.plan))
+    else:
+        _show(intent, decision)
+
+
+def _show(intent: IntentPrediction, decision: Decision) -> None:
+    from .decision_view import decision_view
+    from .graph_view import graph_view
+
+    show(decision_view(intent, decision), graph_view(decision.plan))

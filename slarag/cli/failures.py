@@ -91,7 +91,7 @@ def _system(error: OSError) -> str:
 
 
 def _interrupted() -> int:
-    complain("interrupted; nothing half-done was kept in place")
+    complain("interrupted")
     return _INTERRUPTED
 
 

@@ -16,12 +16,17 @@ START, END = "__start__", "__end__"
 
 
 def graph_view(plan: Plan) -> Text:
-    """The graph that runs `plan`, drawn from the compiled one, then in Mermaid's language."""
+    """The graph that runs `plan`, drawn from the compiled one."""
     from ..graph import build_graph
 
-    graph = build_graph(plan)
-    edges = [(edge.source, edge.target) for edge in graph.get_graph().edges]
-    return Text(lanes(edges)).append("\n\n" + graph.draw_mermaid().rstrip(), style="dim")
+    return Text(lanes([(edge.source, edge.target) for edge in build_graph(plan).get_graph().edges]))
+
+
+def mermaid_text(plan: Plan) -> str:
+    """The graph that runs `plan` in Mermaid's language."""
+    from ..graph import build_graph
+
+    return build_graph(plan).draw_mermaid()
 
 
 def lanes(edges: Sequence[tuple[str, str]]) -> str:

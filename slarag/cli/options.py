@@ -14,9 +14,6 @@ from ..sla.errors import ConfigurationError, PlanError, QuestionError
 if TYPE_CHECKING:
     from ..sla.plan import Plan
 
-MAX_QUESTION_BYTES = 1_000_000
-"""No question is read past this size; the engine's own bound, in characters, is far lower."""
-
 IndexFolder = Annotated[
     Path, typer.Option("--index", "-i", metavar="DIR", help="An index folder, as `slarag index` writes it.")
 ]
@@ -35,15 +32,18 @@ Question = Annotated[str, typer.Argument(metavar="QUESTION", help="The question;
 
 def read_question(argument: str) -> str:
     """The question given as an argument, or from standard input for `-`; raises `QuestionError` if it cannot be one."""
-    raw = sys.stdin.buffer.read(MAX_QUESTION_BYTES + 1) if argument == "-" else argument.encode(errors="replace")
-    if len(raw) > MAX_QUESTION_BYTES:
+    from ..engine import MAX_QUESTION_CHARACTERS
+
+    most_bytes = 4 * MAX_QUESTION_CHARACTERS
+    text = sys.stdin.buffer.read(most_bytes + 1).decode("utf-8", errors="replace") if argument == "-" else argument
+    if len(text) > MAX_QUESTION_CHARACTERS:
         raise QuestionError(
-            f"the question is over {MAX_QUESTION_BYTES:,} bytes", remedy="ask one question of a few sentences"
+            f"the question has over {MAX_QUESTION_CHARACTERS:,} characters",
+            remedy="shorten it; documents belong in the index",
         )
-    text = raw.decode("utf-8", errors="replace").strip()
-    if not text:
+    if not text.strip():
         raise QuestionError("the question is empty", remedy="give it as the argument, or `-` and standard input")
-    return text
+    return text.strip()
 
 
 def parse_plan(text: str | None) -> Plan | None:

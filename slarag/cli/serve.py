@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,7 +55,8 @@ def _run(index: Path, profile: Profile, host: str, port: int, token: str | None)
     with Engine.open(index, profile=profile) as engine:
         say(f"serving {index} under {profile.name!r} on http://{host}:{port}")
         hosts = [host, "localhost", "127.0.0.1", "[::1]"] if _is_loopback(host) else ["*"]
-        uvicorn.run(create_app(engine, token=token, hosts=hosts), host=host, port=port, log_level="warning")
+        with suppress(KeyboardInterrupt):  # how people end it
+            uvicorn.run(create_app(engine, token=token, hosts=hosts), host=host, port=port, log_level="warning")
 
 
 def _is_loopback(host: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Sequence
 from typing import Any
@@ -42,8 +41,14 @@ def create_app(engine: Engine, *, token: str | None = None, hosts: Sequence[str]
     @app.post("/v1/explain", dependencies=allowed)
     async def explain(request: QuestionRequest) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction] - a route
         """The decision for a question, without running it."""
-        profile = _shipped(request.profile)
-        return (await asyncio.to_thread(engine.explain, request.question, profile)).to_dict()
+        intent = await engine.aclassify(request.question)
+        decision = await engine.aexplain(request.question, _shipped(request.profile))
+        return {
+            "schema": 1,
+            "question": request.question,
+            "intent": dict(intent.probabilities),
+            "decision": decision.to_dict(),
+        }
 
     @app.get("/v1/profiles", dependencies=allowed)
     async def profiles() -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction] - a route
