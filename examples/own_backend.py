@@ -33,18 +33,17 @@ class SentenceReader:
     async def answer(self, request: protocol.AnswerRequest) -> protocol.AnswerResult:
         """The best sentences; their probabilities and that of no answer add up to at most 1."""
         protocol.seconds_left(request.deadline, self.name)
-        asked, best, shares = words(request.question), dict[str, tuple[float, Span]](), dict[str, float]()
+        asked, best = words(request.question), dict[str, tuple[float, Span]]()
         for passage in request.passages:
             for found in SENTENCE.finditer(passage.text):
                 share = len(asked & words(found[0])) / max(1, len(asked))
-                text = answer_text(request.kind, found[0])
-                shares[passage.passage_id] = max(share, shares.get(passage.passage_id, 0.0))
+                text = found[0] if request.kind != "yes_no" else "no" if DENIAL.search(found[0]) else "yes"
                 if share > best.get(text, (0.0,))[0]:
                     best[text] = share, Span(passage_id=passage.passage_id, start=found.start(), end=found.end())
         total = 1 + sum(share for share, _ in best.values())
         ranked = sorted(best.items(), key=lambda item: (-item[1][0], item[0]))[: request.n_best]
-        candidates = (protocol.Candidate(text=t, spans=(span,), probability=s / total) for t, (s, span) in ranked)
-        return protocol.AnswerResult(candidates=tuple(candidates), no_answer=1 / total, answerability=shares, usd=0.0)
+        candidates = [protocol.Candidate(text=t, spans=(span,), probability=s / total) for t, (s, span) in ranked]
+        return protocol.AnswerResult(candidates=tuple(candidates), no_answer=1 / total, usd=0.0)
 
     async def verify(self, request: protocol.VerifyRequest) -> protocol.VerifyResult:
         """Not among its capabilities."""
@@ -64,12 +63,6 @@ class SentenceReader:
 
 def words(text: str) -> set[str]:
     return {word for word in re.findall(r"\w+", text.lower()) if len(word) > 3}
-
-
-def answer_text(kind: protocol.AnswerKind, sentence: str) -> str:
-    if kind != "yes_no":
-        return sentence
-    return "no" if DENIAL.search(sentence) else "yes"
 
 
 def main(folder: Path | None = None) -> Answer:
