@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 SPARE_STEPS = 2
 """Steps beyond a graph's longest path, for LangGraph's own input and output steps."""
 
+LANE = "."
+"""Parts the replica from the agent in the names of nodes, as in `replica_0.reasoner`."""
+
 
 class QueryGraph:
     """A compiled graph, good for every plan of its shape."""
@@ -57,32 +60,31 @@ def _build(hops: int, replicas: int, rerank: bool, arbitration: Arbitration, ver
     from langgraph.graph import END, StateGraph
 
     graph = StateGraph(QueryState, context_schema=RunContext)
-    branches = [_add_branch(graph, _branch(replica, hops, rerank, replicas)) for replica in range(replicas)]
-    last = f"verifier_{verification}"
-    graph.add_node(last, Verifier())
-    if replicas == 1:
-        graph.add_edge(branches[0], last)
-    else:
+    ends = [_add_branch(graph, _branch(replica, hops, rerank, replicas)) for replica in range(replicas)]
+    if replicas > 1:
         arbiter = f"arbiter_{arbitration}"
         graph.add_node(arbiter, Arbiter())
-        graph.add_edge(branches, arbiter)
-        graph.add_edge(arbiter, last)
-    graph.add_edge(last, END)
+        graph.add_edge(ends, arbiter)
+        ends = [arbiter]
+    verifier = f"verifier_{verification}"
+    graph.add_node(verifier, Verifier())
+    graph.add_edge(ends[0], verifier)
+    graph.add_edge(verifier, END)
     longest = hops + rerank + 1 + (replicas > 1) + 1
     return QueryGraph(graph.compile(checkpointer=False), longest)
 
 
 def _branch(replica: int, hops: int, rerank: bool, replicas: int) -> list[tuple[str, Agent]]:
     """The agents of a replica, in order, with the names of their nodes."""
-    suffix = "" if replicas == 1 else f"_{replica}"
+    prefix = "" if replicas == 1 else f"replica_{replica}{LANE}"
     branch: list[tuple[str, Agent]] = [
-        (f"retriever{suffix}_hop_{hop}", Retriever(replica, hop)) for hop in range(1, hops + 1)
+        (f"{prefix}retriever_{hop}", Retriever(replica, hop)) for hop in range(1, hops + 1)
     ]
     if not rerank:
-        return [*branch, (f"reasoner{suffix}", Reasoner(replica))]
+        return [*branch, (f"{prefix}reasoner", Reasoner(replica))]
     if replicas == 1:
         return [*branch, ("reranker", Reranker(replica)), ("reasoner", Reasoner(replica))]
-    return [*branch, (f"reranker_reasoner{suffix}", InSequence(Reranker(replica), Reasoner(replica)))]
+    return [*branch, (f"{prefix}reranker_reasoner", InSequence(Reranker(replica), Reasoner(replica)))]
 
 
 def _add_branch(graph: StateGraph[Any, Any, Any, Any], branch: list[tuple[str, Agent]]) -> str:

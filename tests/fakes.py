@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from slarag.sla.intents import Intent, IntentPrediction
 from slarag.sla.plan import RetrievalMethod
 
 Step = AnswerResult | Exception | Callable[[AnswerRequest], Awaitable[AnswerResult]]
-DIMENSION = 8
+DIMENSION = 384
 
 
 def quote(passage: Passage, text: str, probability: float = 0.9) -> Candidate:
@@ -132,8 +132,15 @@ async def block_a_thread(request: AnswerRequest) -> AnswerResult:
 
 async def stream_forever(request: AnswerRequest) -> AnswerResult:
     """Reads a stream that never ends."""
+    async for _ in _tokens():
+        pass
+    raise AssertionError("unreachable")
+
+
+async def _tokens() -> AsyncIterator[str]:
     while True:
         await asyncio.sleep(0.001)
+        yield "token"
 
 
 def after(seconds: float, result: AnswerResult) -> Callable[[AnswerRequest], Awaitable[AnswerResult]]:
@@ -149,8 +156,8 @@ def after(seconds: float, result: AnswerResult) -> Callable[[AnswerRequest], Awa
 class PassageList:
     """A retriever that ranks passages by the words they share with the query; `asked` keeps what was asked.
 
-    Each method ranks differently, so that replicas differ: lexical by shared words, dense by passage id, hybrid by both in
-    turn.
+    Each method ranks differently, so that replicas differ: lexical by shared words, dense by passage id, hybrid by both
+    in turn.
     """
 
     def __init__(self, passages: Sequence[Passage], sources: dict[str, str] | None = None) -> None:

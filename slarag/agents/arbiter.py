@@ -19,7 +19,7 @@ MAX_JUDGED = 3
 
 
 class Arbiter:
-    """Ranks the replicas' answers as the plan says. A jury needs two models that verify; with fewer, confidence decides."""
+    """Ranks the replicas' answers as the plan says; a jury of fewer than two models leaves it to their confidence."""
 
     async def __call__(self, state: QueryState, runtime: HasContext) -> QueryState:
         """Adds the settlement."""
@@ -63,4 +63,3 @@ async def _vote(context: RunContext, juror: Backend, request: VerifyRequest) -> 
         return (await context.models.verify(juror, request)).supported
     except (BackendError, CostCapError):
         return None
-

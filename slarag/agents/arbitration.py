@@ -42,8 +42,9 @@ class Group:
 def settle(arbitration: Arbitration, readings: Sequence[Reading]) -> Settlement:
     """Rank the distinct answers of `readings`. Ties go to the lower replica.
 
-    first: the order of arrival. majority: votes, then summed probability. confidence: summed probability over readings, where
-    overlapping spans of a source count as one answer. jury: as confidence; the arbiter agent reorders it by the jurors.
+    first: the order of arrival. majority: votes, then summed probability. confidence: summed probability over readings,
+    where overlapping spans of a source count as one answer. jury: as confidence; the arbiter agent reorders it by the
+    jurors.
     """
     answered = [reading for reading in readings if reading.best is not None]
     if arbitration == "first":
@@ -116,7 +117,7 @@ def _cannot_be_overtaken(groups: Sequence[Group], outstanding: int) -> bool:
 
 
 def _place(reading: Reading, candidate: Candidate) -> Place | None:
-    """Where a candidate that is a quote stands in its source: document, start, end. None for "yes", lists and the like."""
+    """Where a candidate that is a quote stands in its source: document, start, end; None for "yes" and the like."""
     for span in candidate.spans[:1]:
         for passage in reading.passages:
             if passage.passage_id == span.passage_id and passage.text[span.start : span.end] == candidate.text:

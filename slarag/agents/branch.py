@@ -32,7 +32,7 @@ def passages_of(replica: int, state: QueryState) -> tuple[Passage, ...]:
     return state.get("passages", {}).get(replica, ())
 
 
-def finish(
+def reading_of(
     replica: int,
     context: RunContext,
     passages: Sequence[Passage],
@@ -40,11 +40,11 @@ def finish(
     result: AnswerResult | None = None,
     error: SlaragError | None = None,
     began: float | None = None,
-) -> QueryState:
-    """End the replica's branch with a reading: a result, a failure, or neither when the race called it off."""
+) -> Reading:
+    """A reading that ends now: a result, a failure, or neither when the race called it off."""
     now = time.monotonic()
     settings = context.plan.replica(replica)
-    reading = Reading(
+    return Reading(
         replica=replica,
         retrieval=settings.retrieval,
         backend=context.models.reader(settings.model).name,
@@ -54,5 +54,20 @@ def finish(
         seconds=0.0 if began is None else now - began,
         finished_at=now,
     )
+
+
+def finish(
+    replica: int,
+    context: RunContext,
+    passages: Sequence[Passage],
+    *,
+    result: AnswerResult | None = None,
+    error: SlaragError | None = None,
+    began: float | None = None,
+) -> QueryState:
+    """End the replica's branch; what its reranker read stands in for a reasoner that failed."""
+    reading = reading_of(replica, context, passages, result=result, error=error, began=began)
+    if error is not None:
+        reading = context.provisional.get(replica, reading)
     context.enter(reading)
     return {"readings": {replica: reading}}

@@ -24,8 +24,9 @@ from .state import Reading
 class RunContext:
     """One round of one query.
 
-    vector: the question's embedding, float32 [dim], None without an embedder. escalations: rounds that may still follow.
-    emit: takes the events. timings_ms: wall time by stage, of the slowest replica.
+    vector: the question's embedding, float32 [dim], None without an embedder. escalations: rounds that may still
+    follow. emit: takes the events. provisional: what a replica's reranker read, until its reasoner has. timings_ms:
+    wall time by stage, of the slowest replica.
     """
 
     question: str
@@ -40,12 +41,19 @@ class RunContext:
     race: Race
     escalations: int
     emit: Callable[[Event], None]
+    provisional: dict[int, Reading] = field(default_factory=dict[int, Reading])
     timings_ms: dict[str, float] = field(default_factory=dict[str, float])
 
     def enter(self, reading: Reading) -> None:
         """Enter a replica's reading into the race and tell it."""
         self.race.enter(reading)
         self.emit(ReplicaEvent.of(reading))
+
+    def readings_so_far(self) -> list[Reading]:
+        """The readings with an answer, in the order they came; of replicas that have none, the provisional ones."""
+        entered = {reading.replica for reading in self.race.readings}
+        waiting = [reading for replica, reading in self.provisional.items() if replica not in entered]
+        return [reading for reading in [*self.race.readings, *waiting] if reading.best is not None]
 
     def clock(self, stage: str, since: float) -> None:
         """Note that `stage` took from `since` (seconds, monotonic) until now."""

@@ -30,13 +30,11 @@ class Race:
             self.settled.set_result(None)
 
 
-async def run_detached(
-    work: Coroutine[Any, Any, Result], stop: asyncio.Future[None] | None = None
-) -> Result | None:
+async def run_detached(work: Coroutine[Any, Any, Result], stop: asyncio.Future[None] | None = None) -> Result | None:
     """The result of `work`, or None if `stop` is done first; then, or when the caller is cancelled, `work` is cancelled.
 
-    `work` runs in a task of its own. One that ignores cancellation is left behind after `GRACE_S` seconds instead of being
-    waited for: it cannot be ended, and must not hold the query.
+    `work` runs in a task of its own. One that ignores cancellation is left behind after `GRACE_S` seconds instead of
+    being waited for: it cannot be ended, and must not hold the query.
     """
     if stop is not None and stop.done():
         work.close()

@@ -48,8 +48,8 @@ class Reasoner:
 def kind_of(question: str, intent: IntentPrediction) -> AnswerKind:
     """The kind of answer to ask for.
 
-    A classifier errs, and a wrong kind spoils the answer while a span is seldom quite wrong: anything but a span needs a sure
-    classifier, or for yes/no one whose first choice agrees with the question's grammar.
+    A classifier errs, and a wrong kind spoils the answer while a span is seldom quite wrong: anything but a span needs
+    a sure classifier, or for yes/no one whose first choice agrees with the question's grammar.
     """
     if intent.top == "yes_no" and asks_yes_or_no(question):
         return "yes_no"

@@ -6,10 +6,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..backends.protocol import AnswerRequest
+from ..backends.protocol import AnswerRequest, AnswerResult
 from ..sla.errors import SlaragError, UnpricedCallError
 from ..sla.evidence import Passage
-from .branch import HasContext, finish, is_over, passages_of
+from .branch import HasContext, finish, is_over, passages_of, reading_of
 from .context import RunContext
 from .events import PassagesEvent
 from .state import QueryState
@@ -18,8 +18,9 @@ from .state import QueryState
 class Reranker:
     """Scores a replica's candidates by `AnswerResult.answerability` and keeps what its reasoner will read.
 
-    The reasoner reads the kept ones again: what is an answer among three times as many passages need not be one among the
-    best, and the embedded reader remembers the pairs, so the second reading is free there.
+    The reasoner reads the kept ones again: what is an answer among three times as many passages need not be one among
+    the best, and the embedded reader remembers the pairs, so the second reading is free there. Until it has read, what
+    the scoring call answered stands in for it.
     """
 
     def __init__(self, replica: int) -> None:
@@ -33,27 +34,28 @@ class Reranker:
             return {}
         began = time.monotonic()
         try:
-            kept = await self._best(context, candidates)
+            result = await self._score(context, candidates)
         except UnpricedCallError:
             raise
         except SlaragError as error:
             return finish(self.replica, context, candidates, error=error, began=began)
-        if kept is None:
+        if result is None:
             return finish(self.replica, context, candidates, began=began)
         context.clock("rerank", began)
-        method = context.plan.replica(self.replica).retrieval
-        context.emit(
-            PassagesEvent(replica=self.replica, hop=0, query=context.question, method=method, passages=kept)
-        )
-        return {"passages": {self.replica: kept}}
+        context.provisional[self.replica] = reading_of(self.replica, context, candidates, result=result, began=began)
+        return {"passages": {self.replica: self._keep(context, candidates, result)}}
 
-    async def _best(self, context: RunContext, candidates: Sequence[Passage]) -> tuple[Passage, ...] | None:
-        settings = context.plan.replica(self.replica)
+    async def _score(self, context: RunContext, candidates: tuple[Passage, ...]) -> AnswerResult | None:
         request = AnswerRequest(
-            question=context.question, passages=tuple(candidates), n_best=1, deadline=context.budget.deadline
+            question=context.question, passages=candidates, kind=context.kind, deadline=context.budget.deadline
         )
-        result = await context.models.answer(context.models.reader(settings.model), request, context.race.settled)
-        if result is None:
-            return None
+        backend = context.models.reader(context.plan.replica(self.replica).model)
+        return await context.models.answer(backend, request, context.race.settled)
+
+    def _keep(self, context: RunContext, candidates: Sequence[Passage], result: AnswerResult) -> tuple[Passage, ...]:
+        settings = context.plan.replica(self.replica)
         scored = [replace(p, score=result.answerability.get(p.passage_id, 0.0)) for p in candidates]
-        return tuple(sorted(scored, key=lambda passage: -passage.score)[: settings.passages])
+        kept = tuple(sorted(scored, key=lambda passage: -passage.score)[: settings.passages])
+        method = settings.retrieval
+        context.emit(PassagesEvent(replica=self.replica, hop=0, query=context.question, method=method, passages=kept))
+        return kept

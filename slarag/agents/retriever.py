@@ -51,8 +51,9 @@ class Retriever:
         except SlaragError:
             raise
         except Exception as error:
+            what = f"{type(error).__name__}: {str(error)[:200]}"
             raise RunError(
-                f"the retriever failed in hop {self.hop} of replica {self.replica}: {type(error).__name__}: {str(error)[:200]}",
+                f"the retriever failed in hop {self.hop} of replica {self.replica}: {what}",
                 remedy="check the retriever and its index",
             ) from error
         if found is None:

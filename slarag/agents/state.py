@@ -63,8 +63,8 @@ class Settlement:
 class Verdict:
     """The verifier's ruling on the best answer.
 
-    text: the answer, "" if there is none; reason: why it was not accepted, "" if it was. confidence: calibrated probability
-    that `text` is right. passages: what the answer was read from.
+    text: the answer, "" if there is none; reason: why it was not accepted, "" if it was. confidence: calibrated
+    probability that `text` is right. passages: what the answer was read from.
     """
 
     outcome: Outcome

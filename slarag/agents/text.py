@@ -10,28 +10,30 @@ from ..sla.evidence import Passage
 MAX_NEW_WORDS = 12
 _WORD = re.compile(r"[^\W_]+(?:['’.-][^\W_]+)*")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
-_YES_NO_OPENERS = frozenset(
-    "is are was were am do does did has have had can could will would shall should may might must "
-    "isn't aren't wasn't weren't don't doesn't didn't hasn't haven't hadn't can't couldn't won't wouldn't".split()
-)
-_COMMON = frozenset(
-    "a an and are as at be been but by can could did do does for from had has have he her his how i if in into is it its "
-    "many may more most much no not of on or our out over she so some such than that the their them then there these they "
-    "this to under until up was we were what when where which while who whom whose why will with would you your".split()
-)
+_YES_NO_OPENERS = """
+    is are was were am do does did has have had can could will would shall should may might must
+    isn't aren't wasn't weren't don't doesn't didn't hasn't haven't hadn't can't couldn't won't wouldn't
+"""
+_COMMON = """
+    a an and are as at be been but by can could did do does for from had has have he her his how i if in into is it its
+    many may more most much no not of on or our out over she so some such than that the their them then there these they
+    this to under until up was we were what when where which while who whom whose why will with would you your
+"""
+_YES_NO = frozenset(_YES_NO_OPENERS.split())
+_STOP = frozenset(_COMMON.split())
 
 
 def asks_yes_or_no(question: str) -> bool:
     """Whether the question opens as a yes/no question does in English: with an auxiliary, and no "or" in it."""
     words = _WORD.findall(question.lower())
-    return bool(words) and words[0] in _YES_NO_OPENERS and "or" not in words
+    return bool(words) and words[0] in _YES_NO and "or" not in words
 
 
 def follow_up(question: str, passages: Sequence[Passage]) -> str:
     """The next hop's query: the question and what the best passage says beyond it.
 
-    Of the passage: its title, and the new words of the sentence that shares most words with the question. Named things come
-    first, because a bridge between two documents is nearly always a name. Returns `question` when nothing is new.
+    Of the passage: its title, and the new words of the sentence that shares most words with the question. Named things
+    come first, because a bridge between two documents is nearly always a name. Returns `question` when nothing is new.
     """
     if not passages:
         return question
@@ -45,11 +47,11 @@ def follow_up(question: str, passages: Sequence[Passage]) -> str:
 
 
 def _content(text: str) -> set[str]:
-    return {word for word in _WORD.findall(text.lower()) if word not in _COMMON}
+    return {word for word in _WORD.findall(text.lower()) if word not in _STOP}
 
 
 def _new_words(text: str, known: set[str]) -> list[str]:
-    return [word for word in _WORD.findall(text) if word.lower() not in known and word.lower() not in _COMMON]
+    return [word for word in _WORD.findall(text) if word.lower() not in known and word.lower() not in _STOP]
 
 
 def _most_informative(text: str, known: set[str]) -> str:

@@ -12,6 +12,7 @@ from ..sla.confidence import ConfidenceFeatures
 from ..sla.errors import BackendTimeoutError, CostCapError, SlaragError
 from ..sla.evidence import Citation
 from ..sla.matching import normalise_answer
+from .arbitration import settle
 from .context import RunContext
 from .quotes import citations_of
 from .state import Contender, Outcome, Reading, Settlement, Verdict
@@ -66,6 +67,15 @@ def rule(
         features=features,
         reason="" if outcome == "accept" else f"confidence {confidence:.2f} is under the profile's {threshold:.2f}",
     )
+
+
+def verdict_so_far(context: RunContext) -> Verdict | None:
+    """The verdict on what has been read until now, without asking a model; None before the first answer."""
+    readings = context.readings_so_far()
+    if not readings:
+        return None
+    settlement = settle(context.plan.arbitration, readings)
+    return rule(context, readings, settlement, best_cited(settlement, context.retriever), None)
 
 
 def features_of(

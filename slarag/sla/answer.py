@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from .confidence import ConfidenceFeatures
 from .decision import Decision
 from .evidence import Citation, Passage
 from .intents import INTENTS, IntentPrediction
@@ -21,7 +22,7 @@ class Answer:
     given or not, "" if there was none. confidence: calibrated probability that `best_text` is right. citations: exact
     spans of the sources. decisions: the plans that ran, in order. report: each objective of `profile`. usd: cost,
     None when a call had no price. device_seconds: of all model calls. timings_ms: wall time by stage, `total` among
-    them. passages: what was read.
+    them. passages: what was read. features: what `confidence` was made from, None when there was no candidate.
     """
 
     question: str
@@ -39,6 +40,7 @@ class Answer:
     timings_ms: dict[str, float] = field(default_factory=dict[str, float])
     passages: tuple[Passage, ...] = ()
     profile: str = ""
+    features: ConfidenceFeatures | None = None
 
     def __post_init__(self) -> None:
         if self.abstained and self.text:
@@ -68,4 +70,5 @@ class Answer:
             "timings_ms": dict(self.timings_ms),
             "passages": [asdict(passage) for passage in self.passages],
             "profile": self.profile,
+            "features": self.features.to_dict() if self.features else None,
         }
