@@ -130,7 +130,7 @@ RULES: tuple[Rule, ...] = (
 async def check_retriever(
     make: Callable[[], PassageRetriever], *, question: str, rules: Sequence[Rule] = RULES
 ) -> None:
-    """Check `rules` on what `make` returns, a new retriever for each; raises `ConformanceError` for the first broken one.
+    """Check `rules` on what `make` returns, a new retriever for each; the first broken one raises `ConformanceError`.
 
     question: one for which at least two passages are found by every method.
     """

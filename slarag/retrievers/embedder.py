@@ -20,7 +20,7 @@ _Waiting: TypeAlias = "Future[Scores]"
 class Embedder:
     """Micro-batching around a `TextEncoder`, in one worker thread of its own.
 
-    encoder: all-MiniLM-L6-v2 unless given. folder, threads: where its weights lie and its torch threads, for that default.
+    encoder: all-MiniLM-L6-v2 unless given. folder, threads: where the default lies and its torch threads.
     cache_size: vectors of recent questions that are kept; 0 for none. max_batch: questions in one model call.
     """
 
@@ -106,7 +106,7 @@ class Embedder:
         distinct = list(dict.fromkeys(question for question, _ in batch))
         try:
             vectors = dict(zip(distinct, self._encoder.encode(distinct), strict=True))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  whoever waits gets it, whatever it is
             for _, future in batch:
                 future.set_exception(error)
             return

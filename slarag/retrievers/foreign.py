@@ -25,8 +25,8 @@ _DOCUMENT_KEYS = ("document_id", "doc_id", "source")
 class ForeignRetriever:
     """Asks `retriever`, which keeps its own method and order; scores are 1 / place.
 
-    A Document whose metadata says where it starts (`start_index`) in which source (`document_id`, `doc_id`, `source`) is a
-    passage of that source, whose text stays unknown here. Any other one is its own source.
+    A Document whose metadata says where it starts (`start_index`) and in which source (`document_id`, `doc_id` or
+    `source`) is a passage of that source, whose text stays unknown here. Any other one is its own source.
     embedder: only for the vectors of questions, which the intent classifier reads. remembered: texts kept for checking
     quotes, the most recent ones.
     """

@@ -20,8 +20,8 @@ from .searchable import searchable
 class MemoryRetriever:
     """Ranks `passages`; every one of them can be found, also without a common word.
 
-    embedder: for dense search, which is lexical without one. sources: extracted texts by document id, where passages are
-    pieces of them; without it a document of one passage from offset 0 is its own source.
+    embedder: for dense search, which is lexical without one. sources: extracted texts by document id, where passages
+    are pieces of them; without it a document of one passage from offset 0 is its own source.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ class PassageRetriever(Protocol):
     async def retrieve(
         self, question: str, *, method: RetrievalMethod, k: int, vector: np.ndarray | None = None
     ) -> list[Passage]:
-        """The best `k` passages, best first, ties by passage id. `vector` float32 [dim] saves embedding the question."""
+        """The best `k` passages, best first, ties by passage id. `vector` float32 [dim] saves embedding it."""
         ...
 
     def source_text(self, document_id: str) -> str | None:

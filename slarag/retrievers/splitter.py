@@ -41,7 +41,7 @@ class Splitter:
             )
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
-        """`(start, end)` of every passage, in order; trimmed of white space, never empty, and no other character is lost."""
+        """`(start, end)` of every passage, in order: trimmed of white space and never empty; nothing else is lost."""
         start, length = _skip_space(text, 0), len(text.rstrip())
         while start < length:
             end = self._end(text, start, length)

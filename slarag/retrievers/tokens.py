@@ -30,7 +30,7 @@ def _per_thread() -> _PerThread:
 @cache
 def _stop_words() -> frozenset[str]:
     stopwords: Any = importlib.import_module("bm25s.stopwords")
-    return frozenset(stopwords.STOPWORDS_EN)
+    return frozenset(stopwords.STOPWORDS_EN_PLUS)
 
 
 def tokens(text: str) -> list[str]:

@@ -30,7 +30,7 @@ def build_index(
     """Make `folder` the index of exactly the documents under `paths`.
 
     Documents that are unchanged in an index that is there keep their vectors; an interrupted run goes on where it was.
-    strict: the first unreadable file raises; otherwise it is skipped and listed in the report. Raises `CorpusError` when
+    strict: the first unreadable file raises; otherwise it is skipped and listed in the report. Raises `CorpusError` if
     nothing can be read, `IndexFolderError` when `folder` cannot take an index, `StorageError` when the disk refuses.
     """
     corpus = Corpus(paths, strict=strict)

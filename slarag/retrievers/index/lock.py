@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from .layout import LOCK
 
 
 @contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
+def exclusive(folder: Path) -> Generator[None]:
     """Hold the lock of `folder`, which must exist; raises `IndexFolderError` while another process holds it.
 
     The kernel releases the lock of a process that ends in whatever way, so a lock file left behind locks nothing.

@@ -62,7 +62,7 @@ class Manifest(_Part):
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of the index in `folder`; raises `IndexFolderError` with the remedy when there is none that serves."""
+    """The manifest of the index in `folder`; raises `IndexFolderError` when there is none that serves."""
     path = folder / MANIFEST
     try:
         raw = json.loads(path.read_bytes())

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DocumentRecord:
-    """A document. at, length: its text in the sources file, in bytes. first, passages: its rows. digest: of its content."""
+    """A document.
+
+    at, length: its text in the sources file, in bytes. first, passages: its rows. digest: of its content.
+    """
 
     document_id: str
     title: str
@@ -22,7 +25,10 @@ class DocumentRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PassageRecord:
-    """A passage. start: its first character in the document's text. at, length: its text in the sources file, in bytes."""
+    """A passage.
+
+    start: its first character in the document's text. at, length: its text in the sources file, in bytes.
+    """
 
     passage_id: str
     document_id: str

@@ -12,8 +12,9 @@ from ..loaders import Skipped
 class BuildReport:
     """What a run did.
 
-    documents, passages: in the index now. embedded: passages that were embedded. reused: passages whose vectors came from
-    the index that was there. resumed: passages whose vectors came from an interrupted run. skipped: what could not be read.
+    documents, passages: in the index now. embedded: passages that were embedded. reused: passages whose vectors came
+    from the index that was there. resumed: passages whose vectors came from an interrupted run. skipped: what could not
+    be read.
     """
 
     folder: Path

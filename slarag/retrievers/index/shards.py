@@ -24,8 +24,8 @@ _SLICE = 256
 class VectorSource:
     """What the vectors are of.
 
-    texts: the texts of rows `start` to `end`. known: which of these rows, counted from `start`, have a vector already, and
-    those vectors. encode: texts to unit vectors, by the embedder of this identity.
+    texts: the texts of rows `start` to `end`. known: which of these rows, counted from `start`, have a vector already,
+    and those vectors. encode: texts to unit vectors, by the embedder of this identity.
     """
 
     texts: Callable[[int, int], list[str]]

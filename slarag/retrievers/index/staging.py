@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,11 +15,12 @@ from .manifest import read_manifest
 
 
 @contextmanager
-def building(folder: Path) -> Iterator[Path]:
+def building(folder: Path) -> Generator[Path]:
     """The folder to build in, while this process alone writes to the index `folder`.
 
-    The vectors that an interrupted run left there are kept. When the disk refuses, the folder is removed, the index is as it
-    was, and `StorageError` is raised. Raises `IndexFolderError` when `folder` holds other things or another writer works on it.
+    The vectors that an interrupted run left there are kept. When the disk refuses, the folder is removed, the index is
+    as it was, and `StorageError` is raised. Raises `IndexFolderError` when `folder` holds other things or is being
+    written.
     """
     created = not folder.exists()
     try:
@@ -40,7 +41,7 @@ def building(folder: Path) -> Iterator[Path]:
         ) from error
 
 
-def _staging(path: Path) -> Iterator[Path]:
+def _staging(path: Path) -> Generator[Path]:
     path.mkdir(exist_ok=True)
     for left in path.iterdir():
         if left.is_dir():

@@ -31,7 +31,7 @@ def load_pdf(path: Path) -> Iterator[Loaded]:
         title, text = _read(raw)
     except CorpusError:
         raise
-    except Exception as error:  # a damaged PDF makes pypdf fail in many ways
+    except Exception as error:  # noqa: BLE001  a damaged PDF makes pypdf fail in many ways
         raise CorpusError(
             f"cannot read the PDF {str(path)!r}: {type(error).__name__}",
             remedy="open and save it again, or leave it out",

@@ -17,8 +17,8 @@ Row = dict[str, Any]
 def row_documents(row: Row) -> list[Loaded]:
     """The documents of a row; none when no known key holds text.
 
-    Known are a text (`text` and its synonyms, with `doc_id` and `title`), the parts of one document (`paragraphs`, `pages`,
-    `turns`, `facts`), and the passages of a question (`context`, `contexts`), which are told apart by what they say.
+    Known are a text (`text` and its synonyms, with `doc_id` and `title`), the parts of one document (`paragraphs`,
+    `pages`, `turns`, `facts`), and the passages of a question (`context`, `contexts`), told apart by what they say.
     """
     for key in _TEXT_KEYS:
         if isinstance(row.get(key), str):

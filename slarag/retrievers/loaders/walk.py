@@ -28,8 +28,8 @@ class SourceFile:
 def find_files(paths: Sequence[Path | str]) -> list[SourceFile]:
     """The files of `paths`: files as they are, folders walked and sorted by path.
 
-    In a folder, hidden entries, files of other endings and index folders are left out. With several paths every document
-    id begins with the name of its path. Raises `CorpusError` for a path that does not exist and when nothing is found.
+    In a folder, hidden entries, files of other endings and index folders are left out. With several paths every
+    document id begins with the name of its path. Raises `CorpusError` for a path that is not there and for no file.
     """
     if not paths:
         raise CorpusError("no path of documents was given", remedy="name a folder or a file")
