@@ -58,6 +58,8 @@ class Plan:
         _check_range("hops", self.hops, 1, MAX_HOPS)
         _check_range("replicas", self.replicas, 1, MAX_REPLICAS)
         _check_range("escalations", self.escalations, 0, 3)
+        if not isinstance(self.rerank, bool):
+            raise PlanError(f"rerank {self.rerank!r} is neither true nor false", remedy="use one of the two")
         if self.replicas == 1 and self.arbitration != "first":
             raise PlanError(
                 f"arbitration {self.arbitration!r} needs more than one replica", remedy="set replicas to 2 or more"
@@ -130,9 +132,13 @@ def _replicated_plans() -> Iterator[Plan]:
 
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise PlanError(f"{name} {value!r} is not one of {list(allowed)}")
+        raise PlanError(f"{name} {value!r} is unknown", remedy=f"use one of {list(allowed)}")
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:
-    if isinstance(value, bool) or not low <= value <= high:
-        raise PlanError(f"{name} {value!r} is not between {low} and {high}")
+    if not _is_whole(value) or not low <= value <= high:
+        raise PlanError(f"{name} {value!r} is out of range", remedy=f"use a whole number from {low} to {high}")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
