@@ -1,0 +1,1 @@
+"""What all backends share that answer by prompting a language model: prompts, strict replies, located quotes."""
