@@ -18,6 +18,7 @@ from langchain_core.runnables import Runnable, RunnableLambda
 
 from slarag import Answer, Engine
 from slarag.demo import pages_folder
+from slarag.retrievers.foreign import ForeignRetriever
 
 
 class SharedWords(BaseRetriever):
@@ -62,7 +63,7 @@ def sentence(answer: Answer) -> str:
 
 def main(folder: Path | None = None) -> list[str]:
     retriever = SharedWords(paragraphs=read(folder or pages_folder()))
-    with Engine.open(retriever, profile="balanced") as engine:
+    with Engine.open(ForeignRetriever(retriever), profile="balanced") as engine:
         said = chain(engine).batch([" Who discovered Triton? ", "Who designed Colossus?"])
     print("\n".join(said))
     return said
