@@ -3,8 +3,8 @@
 * `run(settings: EvalSettings, *, engine=None, on_progress=None) -> Report` asks every question of a file under every
   profile and writes `items.jsonl`, `report.json` and `report.html` into `settings.out`; `arun` is its async form.
 * `compare(a: Path, b: Path, *, profile_a=None, profile_b=None) -> Comparison` joins two such folders by question.
-* `calibrate(settings: CalibrationSettings, *, engine=None, on_progress=None) -> CalibrationReport` measures every plan
-  of the plan space on a question file and writes the calibration that the mapper reads; `acalibrate` is its async form.
+* `calibrate(settings: CalibrationSettings, *, on_progress=None) -> CalibrationReport` measures every plan of the plan
+  space on question files and writes the calibration that the mapper reads; `acalibrate` is its async form.
 * `load_dataset(path, *, data_format="auto", corpus=None) -> Dataset` reads a question file.
 
 `Report`, `Comparison` and `CalibrationReport` have `to_dict()` (JSON with `schema`) and `table()` (text for people).

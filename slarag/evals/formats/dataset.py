@@ -32,8 +32,11 @@ class Dataset:
         """`limit` items in the order of a seeded hash of their ids: a larger sample contains every smaller one."""
         if limit is None or limit >= len(self.items):
             return self.items
-        ranked = sorted(self.items, key=lambda item: _rank(item.item_id, seed))
-        return tuple(ranked[:limit])
+        return tuple(self.ranked(seed)[:limit])
+
+    def ranked(self, seed: int) -> list[EvalItem]:
+        """All items in the order of a seeded hash of their ids."""
+        return sorted(self.items, key=lambda item: _rank(item.item_id, seed))
 
 
 def document(title: str, text: str, *, document_id: str = "") -> Passage:

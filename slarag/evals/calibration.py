@@ -1,0 +1,320 @@
+"""Calibration: every plan of the plan space measured on real questions, for the file that the mapper reads."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from ..sla.calibration import Calibration, Source
+from ..sla.calibration_fit import HOLD_OUT, fit_calibration
+from ..sla.confidence import expected_calibration_error
+from ..sla.errors import ConfigurationError, DataError
+from ..sla.evidence import Passage
+from ..sla.folds import folds
+from ..sla.measured_run import MeasuredRun
+from ..sla.plan import Plan, default_plan_space
+from .formats import Dataset, load_dataset
+from .indexing import build
+from .item import EvalItem
+from .machine import machine
+from .settings import OnProgress, Progress
+from .trials import TimedRun, Trial, TrialLog, TrialRun
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CalibrationSettings:
+    """What a calibration is made from.
+
+    data: question files; retrieval runs over the passages of all of them. out: the calibration file to write.
+    work: folder for the index and the trials, from which an interrupted calibration goes on; beside `out` by default.
+    limit: questions, spread evenly over the files and drawn by `seed`. unanswerable_share: at most this share of them.
+    timed: questions on which every plan is also timed, alone and without a memory. concurrency: plans in flight.
+    """
+
+    data: tuple[Path, ...]
+    out: Path
+    work: Path | None = None
+    limit: int = 200
+    seed: int = 0
+    unanswerable_share: float = 0.15
+    timed: int = 4
+    concurrency: int = 16
+    plans: tuple[Plan, ...] = field(default_factory=default_plan_space)
+
+    def __post_init__(self) -> None:
+        if not self.data:
+            raise ConfigurationError("no question file to calibrate on", remedy="name one with --data")
+        if self.limit < 1 or self.timed < 1 or self.concurrency < 1 or not 0 <= self.unanswerable_share <= 1:
+            raise ConfigurationError(
+                f"limit {self.limit!r}, timed {self.timed!r} and concurrency {self.concurrency!r} must be 1 or more, "
+                f"unanswerable_share {self.unanswerable_share!r} between 0 and 1",
+                remedy="correct the value",
+            )
+
+    @property
+    def folder(self) -> Path:
+        """Where the index and the trials lie."""
+        return self.work or self.out.with_name(f"{self.out.stem}-work")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CalibrationReport:
+    """A calibration that was made. failures: trials that could not be measured, by error code."""
+
+    path: Path
+    calibration: Calibration
+    questions: int
+    failures: Mapping[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain JSON values."""
+        return {
+            "schema": SCHEMA,
+            "path": str(self.path),
+            "questions": self.questions,
+            "source": self.calibration.source.to_dict(),
+            "seconds_per_passage": self.calibration.seconds_per_passage,
+            "cells": len(self.calibration.cells),
+            "validation": dict(self.calibration.validation),
+            "failures": dict(self.failures),
+        }
+
+    def table(self) -> str:
+        """Lines for people."""
+        lines = [
+            f"{self.path}: {self.calibration.source.runs:,} runs of {self.questions:,} questions",
+            f"device time of a reading: {1000 * self.calibration.seconds_per_passage:.1f} ms",
+            *(f"held out, {name}: {value:g}" for name, value in self.calibration.validation.items()),
+            *(f"failed, {code}: {count}" for code, count in self.failures.items()),
+        ]
+        return "\n".join(lines)
+
+
+def calibrate(settings: CalibrationSettings, *, on_progress: OnProgress | None = None) -> CalibrationReport:
+    """Measure every plan on the questions, fit, validate on held-out questions and write `settings.out`.
+
+    Raises `DataError`, `ConfigurationError` and `StorageError`.
+    """
+    return asyncio.run(acalibrate(settings, on_progress=on_progress))
+
+
+async def acalibrate(settings: CalibrationSettings, *, on_progress: OnProgress | None = None) -> CalibrationReport:
+    """The async form of `calibrate`."""
+    tell = on_progress or _silent
+    datasets = [load_dataset(path) for path in settings.data]
+    items = _chosen(datasets, settings)
+    log = TrialLog(_claimed(settings, datasets) / "trials.jsonl")
+    async with _opened(datasets, settings, tell) as measured:
+        timed = await _timed(measured.run, items[: settings.timed], tell)
+        seconds_per_passage = await measured.seconds_per_passage()
+        trials = await _trials(measured.run, items, log, settings.concurrency, tell)
+    calibration = _fitted(trials, timed, settings, datasets, seconds_per_passage, measured.usd_per_device_second)
+    calibration.save(settings.out)
+    return CalibrationReport(
+        path=settings.out, calibration=calibration, questions=len(items), failures=measured.run.failures
+    )
+
+
+def measured_runs(trials: Sequence[Trial], timed: Sequence[TimedRun]) -> list[MeasuredRun]:
+    """Trials with the latency that they would have had alone.
+
+    The reader is one thread, so a run takes its own device time and, beside it, what its plan takes anyway: the median
+    of that is taken from the timed runs. Device time is scaled from the trials' shared batches to single questions.
+    """
+    scale = _device_scale(trials, timed)
+    beside = _beside_reading(timed)
+    default = statistics.median(beside.values())
+    return [
+        MeasuredRun(
+            plan_key=trial.plan_key,
+            intent=trial.intent,
+            f1=trial.f1,
+            wrong=trial.wrong,
+            answered=trial.answered,
+            latency_ms=beside.get(trial.plan_key, default) + 1000 * scale * trial.device_seconds,
+            device_seconds=scale * trial.device_seconds,
+            features=trial.features,
+            question_id=trial.item_id,
+        )
+        for trial in trials
+    ]
+
+
+def _device_scale(trials: Sequence[Trial], timed: Sequence[TimedRun]) -> float:
+    alone = {(run.plan_key, run.item_id): run.device_seconds for run in timed}
+    pairs = [
+        (alone[key], trial.device_seconds) for trial in trials if (key := (trial.plan_key, trial.item_id)) in alone
+    ]
+    shared = sum(device for _, device in pairs)
+    return sum(device for device, _ in pairs) / shared if shared > 0 else 1.0
+
+
+def _beside_reading(timed: Sequence[TimedRun]) -> dict[str, float]:
+    by_plan: dict[str, list[float]] = defaultdict(list)
+    for run in timed:
+        by_plan[run.plan_key].append(max(0.1, run.latency_ms - 1000 * run.device_seconds))
+    return {plan: statistics.median(values) for plan, values in by_plan.items()}
+
+
+def _chosen(datasets: Sequence[Dataset], settings: CalibrationSettings) -> list[EvalItem]:
+    """Questions with an answer key, taken from the files in turn."""
+    per_file = -(-settings.limit // len(datasets))
+    drawn = [_drawn(dataset, per_file, settings) for dataset in datasets]
+    mixed = [item for row in zip(*_padded(drawn, per_file), strict=True) for item in row if item is not None]
+    if not mixed:
+        raise DataError(
+            f"no question of {[str(path) for path in settings.data]} has an answer to score",
+            remedy="give questions with answers",
+        )
+    return mixed[: settings.limit]
+
+
+def _drawn(dataset: Dataset, count: int, settings: CalibrationSettings) -> list[EvalItem]:
+    allowed = round(count * settings.unanswerable_share)
+    taken: list[EvalItem] = []
+    for item in dataset.ranked(settings.seed):
+        if item.is_impossible:
+            allowed -= 1
+        if item.has_answer_key and (not item.is_impossible or allowed >= 0):
+            taken.append(replace(item, item_id=f"{dataset.path.name}/{item.item_id}"))
+        if len(taken) == count:
+            break
+    return taken
+
+
+def _padded(rows: Sequence[list[EvalItem]], length: int) -> Iterator[list[EvalItem | None]]:
+    for row in rows:
+        yield [*row, *[None] * (length - len(row))]
+
+
+def _claimed(settings: CalibrationSettings, datasets: Sequence[Dataset]) -> Path:
+    """The work folder of exactly this calibration: another one's trials are never mixed in."""
+    from ..backends.reader.store import SHIPPED
+
+    content = [settings.seed, settings.limit, settings.unanswerable_share, *(plan.key for plan in settings.plans)]
+    weights = hashlib.sha256((SHIPPED / "reader.safetensors").read_bytes()).hexdigest()
+    text = json.dumps([*content, weights, *(dataset.digest for dataset in datasets)])
+    folder = settings.folder / hashlib.sha256(text.encode()).hexdigest()[:12]
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    run: TrialRun
+    seconds_per_passage: Callable[[], Any]
+    usd_per_device_second: float
+
+
+@asynccontextmanager
+async def _opened(
+    datasets: Sequence[Dataset], settings: CalibrationSettings, tell: OnProgress
+) -> AsyncGenerator[_Measured]:
+    from ..backends.reader.backend import DEFAULT_PRICE
+    from ..engine import Engine
+    from ..retrievers.embedder import Embedder
+    from ..retrievers.index import IndexRetriever
+    from .memo import MemoReader, MemoRetriever
+
+    folder = build(_documents(datasets), settings.folder, tell)
+    embedder, reader = Embedder(cache_size=0), MemoReader()
+    retriever = IndexRetriever.open(folder, embedder)
+
+    async def seconds_per_passage() -> float:
+        return (await reader.load()).seconds_per_passage or 0.01
+
+    try:
+        await asyncio.gather(asyncio.to_thread(reader.open), asyncio.to_thread(embedder.encode, ["warm up"]))
+        async with Engine.open(MemoRetriever(retriever), backend=reader) as engine:
+            run = TrialRun(engine, settings.plans, reader.forget)
+            yield _Measured(run, seconds_per_passage, DEFAULT_PRICE.usd_per_device_second)
+    finally:
+        await reader.aclose()
+        await asyncio.to_thread(retriever.close)
+
+
+def _documents(datasets: Iterable[Dataset]) -> Iterator[Passage]:
+    seen: set[str] = set()
+    for passage in chain.from_iterable(dataset.documents() for dataset in datasets):
+        if passage.document_id not in seen:
+            seen.add(passage.document_id)
+            yield passage
+
+
+async def _timed(run: TrialRun, items: Sequence[EvalItem], tell: OnProgress) -> list[TimedRun]:
+    found: list[TimedRun] = []
+    for done, item in enumerate(items, start=1):
+        found += await run.timed(item)
+        tell(Progress(stage="time", done=done, total=len(items)))
+    return found
+
+
+async def _trials(
+    run: TrialRun, items: Sequence[EvalItem], log: TrialLog, concurrency: int, tell: OnProgress
+) -> list[Trial]:
+    held = log.read()
+    for done, item in enumerate(items, start=1):
+        if item.item_id not in held:
+            held[item.item_id] = await run.trials(item, concurrency=concurrency)
+            log.append(item.item_id, held[item.item_id])
+        tell(Progress(stage="measure", done=done, total=len(items)))
+    return [trial for item in items for trial in held[item.item_id]]
+
+
+def _fitted(
+    trials: Sequence[Trial],
+    timed: Sequence[TimedRun],
+    settings: CalibrationSettings,
+    datasets: Sequence[Dataset],
+    seconds_per_passage: float,
+    usd_per_device_second: float,
+) -> Calibration:
+    runs = measured_runs(trials, timed)
+    source = Source(
+        kind="measured",
+        description=_description(settings, trials),
+        data=tuple(f"{dataset.path.name} (sha256 {dataset.digest[:12]})" for dataset in datasets),
+        machine=", ".join(f"{value}" for value in machine().values()),
+    )
+    calibration = fit_calibration(
+        runs,
+        settings.plans,
+        source=source,
+        seconds_per_passage=seconds_per_passage,
+        usd_per_device_second=usd_per_device_second,
+    )
+    return replace(calibration, validation={**calibration.validation, **_before(trials, runs)})
+
+
+def _description(settings: CalibrationSettings, trials: Sequence[Trial]) -> str:
+    questions = len({trial.item_id for trial in trials})
+    return (
+        f"{len(settings.plans)} plans on {questions} questions, at most {settings.unanswerable_share:.0%} of them "
+        f"without an answer (their F1 counts as 0), retrieval over all passages of the files, seed {settings.seed}; "
+        f"latency and device time from {settings.timed} questions timed alone"
+    )
+
+
+def _before(trials: Sequence[Trial], runs: Sequence[MeasuredRun]) -> dict[str, float]:
+    """The calibration error that the engine's confidence had before, on the questions that validate the new one."""
+    held = folds(runs, HOLD_OUT, salt="held-out") == 0
+    kept = [trial for trial, out in zip(trials, held, strict=True) if out and trial.features is not None]
+    if not kept:
+        return {}
+    error = expected_calibration_error([trial.confidence for trial in kept], [not trial.wrong for trial in kept])
+    return {"ece_before": round(error, 5)}
+
+
+def _silent(progress: Progress) -> None:
+    pass
