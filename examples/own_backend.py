@@ -71,7 +71,7 @@ def main(folder: Path | None = None) -> Answer:
     with tempfile.TemporaryDirectory() as scratch:
         build_index([folder or pages_folder()], Path(scratch) / "index")
         with Engine.open(Path(scratch) / "index", backend=SentenceReader()) as engine:
-            answer = engine.ask("When was the first Fortran compiler delivered?", "fast")
+            answer = engine.ask("When was the first Fortran compiler delivered?", "thorough")
     print(f"{answer.question}\n{answer.text or answer.abstain_reason}  (confidence {answer.confidence:.0%})")
     return answer
 

@@ -33,9 +33,10 @@ def test_programs_are_short_and_begin_with_what_they_do(path: Path) -> None:
 def test_qa_app(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     answers = load("qa_app").main(folder)
     assert [answer.profile for answer in answers] == ["fast", "safe"] * 2
-    assert "Kraken Mare" in answers[0].best_text
-    assert answers[0].report
-    assert all(answer.question in capsys.readouterr().out for answer in answers[:1])
+    assert "Kraken Mare" in answers[1].best_text
+    assert all(answer.report for answer in answers)
+    said = capsys.readouterr().out
+    assert all(answer.question in said for answer in answers)
 
 
 @needs_reader

@@ -5,49 +5,58 @@ The reader is the one of `examples/own_backend.py`: quick, and the same on every
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
-from slarag import Answer, Engine
+from slarag import Answer, Engine, Plan, Profile
 from slarag.demo import load_questions, pages_folder
 from slarag.retrievers.index import IndexRetriever, build_index
-from slarag.sla.plan import Plan
 
 from ..examples.programs import load
 
-PLANS = (
-    Plan(retrieval="hybrid", passages=4),
-    Plan(retrieval="lexical", passages=6, rerank=True, hops=2),
-    Plan(retrieval="hybrid", passages=4, replicas=3, arbitration="confidence"),
-)
-"""One plan of each kind of graph."""
+PLANS = {
+    "mapped": None,
+    "plain": Plan(retrieval="hybrid", passages=4),
+    "hops": Plan(retrieval="lexical", passages=6, rerank=True, hops=2),
+    "replicas": Plan(retrieval="hybrid", passages=4, replicas=3, arbitration="confidence"),
+}
+"""What the mapper decides, and one plan of each kind of graph."""
+UNHURRIED = Profile(name="unhurried", priority="quality")
+"""No deadline: what is answered must not depend on how busy the machine is."""
 
 
 @pytest.fixture(scope="module")
-def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def retrievers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[IndexRetriever, IndexRetriever]]:
+    """The index, opened twice, so that the two runs share nothing."""
     folder = tmp_path_factory.mktemp("demo") / "index"
     build_index([pages_folder()], folder)
-    return folder
+    opened = IndexRetriever.open(folder), IndexRetriever.open(folder)
+    yield opened
+    for retriever in opened:
+        retriever.close()
 
 
-def ask_everything(index: Path, plan: Plan) -> list[Answer]:
-    with Engine.open(index, backend=load("own_backend").SentenceReader(), profile="thorough") as engine:
+@pytest.fixture(scope="module", params=PLANS)
+def two_runs(
+    request: pytest.FixtureRequest, retrievers: tuple[IndexRetriever, IndexRetriever]
+) -> tuple[list[Answer], list[Answer]]:
+    first, second = (ask_everything(retriever, PLANS[request.param]) for retriever in retrievers)
+    return first, second
+
+
+def ask_everything(retriever: IndexRetriever, plan: Plan | None) -> list[Answer]:
+    with Engine.open(retriever, backend=load("own_backend").SentenceReader(), profile=UNHURRIED) as engine:
         return [engine.ask(question.question, plan=plan) for question in load_questions()]
 
 
-@pytest.fixture(scope="module", params=PLANS, ids=lambda plan: plan.key)
-def two_runs(request: pytest.FixtureRequest, index: Path) -> tuple[list[Answer], list[Answer]]:
-    return ask_everything(index, request.param), ask_everything(index, request.param)
-
-
-def test_every_quote_stands_in_its_source(index: Path, two_runs: tuple[list[Answer], list[Answer]]) -> None:
-    retriever = IndexRetriever.open(index)
-    sources = {name: retriever.source_text(name) or "" for name in retriever.index.document_ids()}
-    retriever.close()
+def test_every_quote_stands_in_its_source(
+    retrievers: tuple[IndexRetriever, IndexRetriever], two_runs: tuple[list[Answer], list[Answer]]
+) -> None:
+    index = retrievers[0].index
+    sources = {name: index.source_text(name) or "" for name in index.document_ids()}
     citations = [citation for answer in two_runs[0] for citation in answer.citations]
-    wrong = [c for c in citations if sources[c.document_id][c.start : c.end] != c.quote]
-    assert not wrong
+    assert [c for c in citations if sources[c.document_id][c.start : c.end] != c.quote] == []
     assert len({citation.document_id for citation in citations}) > 20
 
 
