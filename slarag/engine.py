@@ -12,6 +12,7 @@ from .agents.events import Event
 from .agents.race import call_off
 from .backends.protocol import Backend
 from .feedback import append_feedback
+from .graph import build_graph
 from .loop import LoopThread
 from .parts import Classifier, Parts, open_parts
 from .query import Query, QueryRun
@@ -62,11 +63,10 @@ class Engine:
         profile: of questions that bring none. calibration, classifier, mapper: the shipped ones by default. What the
         engine opens it also closes; a retriever or backend that it was given stays open. Raises `ConfigurationError`.
         """
-        from .graph import build_graph
-
         contract = _profile(profile)
         parts = open_parts(index, backend=backend, calibration=calibration, classifier=classifier, mapper=mapper)
-        build_graph(Plan())
+        for plan in parts.mapper.space:
+            build_graph(plan)
         return cls(parts, contract)
 
     async def aask(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import numpy as np
@@ -45,7 +46,7 @@ def reading(
 
 
 class ScriptedBackend:
-    """Answers from a queue of steps: results, errors, or functions of the request; then reads the first words of a passage.
+    """Answers from a queue of steps: results, errors, or functions of the request; then with a passage's first words.
 
     What was asked stays in `answered` and `verified`. `cancelled` counts calls that were cancelled while they ran.
     """
@@ -174,8 +175,8 @@ class PassageList:
         self, question: str, *, method: RetrievalMethod, k: int, vector: np.ndarray | None = None
     ) -> list[Passage]:
         self.asked.append((question, method, k, vector is not None))
-        words = Counter(question.lower().split())
-        shared = sorted(self.passages, key=lambda p: (-sum(words[w] for w in p.text.lower().split()), p.passage_id))
+        words = _words(question)
+        shared = sorted(self.passages, key=lambda p: (-len(words & _words(p.text)), p.passage_id))
         by_id = sorted(self.passages, key=lambda p: p.passage_id)
         if method == "hybrid":
             mixed = [p for pair in zip(shared, by_id, strict=True) for p in pair]
@@ -184,6 +185,10 @@ class PassageList:
 
     def source_text(self, document_id: str) -> str | None:
         return None if self.sources is None else self.sources.get(document_id)
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text.lower()))
 
 
 class FixedClassifier:

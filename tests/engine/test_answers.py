@@ -1,0 +1,148 @@
+"""What an answer says: text, citations, confidence, abstention, report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from slarag.backends.protocol import VerifyResult
+from slarag.sla.errors import BackendTimeoutError, QuestionError
+from slarag.sla.evidence import Passage
+from slarag.sla.intents import INTENTS, IntentPrediction
+from slarag.sla.plan import Plan
+from tests.engine.support import PASSAGES, QUESTION, engine, profile
+from tests.fakes import FixedClassifier, PassageList, ScriptedBackend, quote, reading
+
+SOURCE = "A preface of some length. " + PASSAGES[0].text
+SHIFTED = replace(PASSAGES[0], start=SOURCE.index(PASSAGES[0].text))
+
+
+def test_an_answer_quotes_its_source_at_its_offsets() -> None:
+    model = ScriptedBackend(reading(quote(SHIFTED, "Mara Quill")))
+    with engine(model, retriever=PassageList([SHIFTED], {SHIFTED.document_id: SOURCE})) as asked:
+        answer = asked.ask(QUESTION)
+    (citation,) = answer.citations
+    assert answer.text == citation.quote == "Mara Quill"
+    assert SOURCE[citation.start : citation.end] == citation.quote
+    assert 0 < answer.confidence <= 1
+    assert answer.features is not None
+
+
+def test_an_answer_that_its_source_does_not_bear_out_gives_way_to_the_next() -> None:
+    elsewhere = Passage(passage_id="q", document_id="q", text="Bertha Flint built the tower of Alder.")
+    model = ScriptedBackend(reading(quote(elsewhere, "Bertha Flint", 0.9), quote(SHIFTED, "Mara Quill", 0.4)))
+    sources = {SHIFTED.document_id: SOURCE, "q": "Nobody built the tower of Alder."}
+    with engine(model, retriever=PassageList([SHIFTED, elsewhere], sources)) as asked:
+        answer = asked.ask(QUESTION)
+    assert answer.best_text == "Mara Quill"
+    assert [citation.document_id for citation in answer.citations] == [SHIFTED.document_id]
+
+
+def test_nothing_borne_out_is_an_abstention() -> None:
+    with engine(
+        ScriptedBackend(reading(quote(SHIFTED, "Mara Quill"))), retriever=PassageList([SHIFTED], {"d00": "x"})
+    ) as asked:
+        answer = asked.ask(QUESTION)
+    assert answer.abstained
+    assert not answer.best_text
+    assert "quote" in answer.abstain_reason
+
+
+def test_a_doubtful_answer_is_withheld_but_kept() -> None:
+    doubtful = reading(quote(PASSAGES[0], "Mara Quill", 0.03), no_answer=0.9)
+    with engine(ScriptedBackend(doubtful, doubtful)) as asked:
+        withheld = asked.ask(QUESTION, profile(below=0.5))
+        given = asked.ask(QUESTION, profile(below=0.5, abstain=False))
+    assert (withheld.text, withheld.abstained, withheld.best_text) == ("", True, "Mara Quill")
+    assert "0.50" in withheld.abstain_reason
+    assert (given.text, given.abstained, given.abstain_reason) == ("Mara Quill", False, "")
+
+
+def test_a_refuted_answer_is_less_sure() -> None:
+    refuted = VerifyResult(supported=0.02, refuted=0.95, not_enough=0.03, usd=0.0)
+    plan = Plan(verification="support")
+    confidences: list[float] = []
+    for verdict in (None, refuted):
+        with engine(ScriptedBackend(verdict=verdict)) as asked:
+            confidences.append(asked.ask(QUESTION, plan=plan).confidence)
+    assert confidences[1] < confidences[0]
+
+
+def test_a_verifier_that_fails_leaves_the_answer_unchecked() -> None:
+    with engine(ScriptedBackend(verdict=BackendTimeoutError("too slow"))) as asked:
+        answer = asked.ask(QUESTION, plan=Plan(verification="support"))
+    assert answer.text
+    assert answer.features is not None
+    assert not answer.features.verified
+
+
+def test_passages_given_are_the_only_ones_read() -> None:
+    retriever, model = PassageList(PASSAGES), ScriptedBackend()
+    with engine(model, retriever=retriever) as asked:
+        answer = asked.ask(QUESTION, passages=[PASSAGES[5]])
+    assert retriever.asked == []
+    assert [passage.passage_id for passage in model.answered[0].passages] == ["p05"]
+    assert answer.passages[0].document_id == "d05"
+
+
+def test_no_passage_is_an_abstention() -> None:
+    with engine(retriever=PassageList([])) as asked:
+        answer = asked.ask(QUESTION)
+    assert answer.abstained
+    assert answer.abstain_reason == "no passage was found"
+
+
+def test_what_is_surely_out_of_scope_is_not_read() -> None:
+    model = ScriptedBackend()
+    with engine(model, classifier=FixedClassifier("out_of_scope")) as asked:
+        assert asked.ask(QUESTION).abstained
+        assert model.answered == []
+        assert asked.ask(QUESTION, profile(abstain=False)).text
+
+
+@pytest.mark.parametrize(
+    ("question", "intent", "kind"),
+    [
+        ("Is Alder on the Tarn?", "yes_no", "yes_no"),
+        ("Name the towers.", "list", "list"),
+        ("Why does the tower lean?", "explanation", "sentence"),
+        ("Who built it?", "factoid", "span"),
+        ("Which is older, Alder or Birch?", "comparison", "span"),
+        ("Who was the mother of the builder?", "multi_hop", "span"),
+    ],
+)
+def test_the_intent_sets_the_kind_of_answer(question: str, intent: str, kind: str) -> None:
+    model = ScriptedBackend()
+    with engine(model) as asked:
+        asked.ask(question, intent=IntentPrediction.certain(intent))  # type: ignore[arg-type]
+    assert model.answered[0].kind == kind
+
+
+def test_a_doubtful_intent_asks_for_a_span() -> None:
+    model = ScriptedBackend()
+    spread = IntentPrediction({name: 0.4 if name == "list" else 0.1 for name in INTENTS})
+    with engine(model) as asked:
+        asked.ask("Name the towers.", intent=spread)
+        asked.ask("Who is yes?", intent=IntentPrediction({name: 0.4 if name == "yes_no" else 0.1 for name in INTENTS}))
+    assert [request.kind for request in model.answered] == ["span", "span"]
+
+
+@pytest.mark.parametrize("question", ["", " \n\t", "x" * 20_001, "x" * 10_000_000])
+def test_a_question_that_cannot_be_asked_names_the_remedy(question: str) -> None:
+    with engine() as asked, pytest.raises(QuestionError) as caught:
+        asked.ask(question)
+    assert caught.value.remedy
+    assert len(str(caught.value)) < 200
+
+
+def test_an_answer_is_plain_json() -> None:
+    with engine() as asked:
+        answer = asked.ask(QUESTION, profile(deadline_ms=5000, usd=1.0))
+    document = json.loads(json.dumps(answer.to_dict()))
+    assert document["schema"] == 1
+    assert document["usd"] == pytest.approx(0.001)
+    assert {result["objective"] for result in document["report"]} == {"latency", "deadline", "cost"}
+    assert all(result["met"] for result in document["report"])
+    assert {"embed", "classify", "decide", "retrieve_1", "read", "verify", "total"} <= set(document["timings_ms"])

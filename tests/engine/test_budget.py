@@ -1,0 +1,109 @@
+"""Deadlines and money are hard limits."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from slarag.sla.errors import UnpricedCallError
+from slarag.sla.plan import Plan
+from tests.engine.support import PASSAGES, QUESTION, engine, profile
+from tests.fakes import (
+    PassageList,
+    ScriptedBackend,
+    block_a_thread,
+    ignore_cancellation,
+    quote,
+    reading,
+    stall,
+    stream_forever,
+)
+
+RIGHT = reading(quote(PASSAGES[0], "Mara Quill", 0.8))
+PAIR = Plan(replicas=2, arbitration="majority", retrieval="lexical")
+
+
+@pytest.mark.parametrize("step", [stall, ignore_cancellation, block_a_thread, stream_forever], ids=lambda s: s.__name__)
+def test_the_deadline_holds_against_a_bad_backend(step: Any) -> None:
+    async def ask() -> Any:
+        async with engine(ScriptedBackend(step)) as asked:
+            return await asyncio.wait_for(asked.aask(QUESTION, profile(deadline_ms=60)), 0.45)
+
+    answer = asyncio.run(ask())
+    assert answer.abstained
+    assert "60 ms" in answer.abstain_reason
+    assert not next(result for result in answer.report if result.objective == "deadline").met
+
+
+def test_at_the_deadline_the_best_answer_so_far_is_given() -> None:
+    with engine(ScriptedBackend(RIGHT, name="a"), ScriptedBackend(stall, name="b")) as asked:
+        answer = asked.ask(QUESTION, profile(deadline_ms=300), plan=PAIR)
+    assert answer.text == "Mara Quill"
+    assert answer.citations
+
+
+def test_at_the_deadline_a_rerankers_answer_is_better_than_none() -> None:
+    with engine(ScriptedBackend(RIGHT, stall)) as asked:
+        assert asked.ask(QUESTION, profile(deadline_ms=300), plan=Plan(rerank=True)).text == "Mara Quill"
+
+
+def test_a_retriever_that_hangs_is_left_at_the_deadline() -> None:
+    class Hanging(PassageList):
+        async def retrieve(self, *args: Any, **kwargs: Any) -> Any:
+            await asyncio.Event().wait()
+
+    with engine(retriever=Hanging(PASSAGES)) as asked:
+        assert asked.ask(QUESTION, profile(deadline_ms=60)).abstained
+
+
+def test_no_task_and_no_thread_is_left_of_cooperative_backends() -> None:
+    before = set(threading.enumerate())
+
+    async def ask() -> set[Any]:
+        async with engine(ScriptedBackend(stall, stream_forever, stall)) as asked:
+            for _ in range(3):
+                await asked.aask(QUESTION, profile(deadline_ms=30))
+        return asyncio.all_tasks() - {asyncio.current_task()}
+
+    assert asyncio.run(ask()) == set()
+    assert set(threading.enumerate()) == before
+
+
+def test_every_call_is_charged() -> None:
+    with engine(ScriptedBackend()) as asked:
+        answer = asked.ask(QUESTION, plan=Plan(replicas=2, arbitration="confidence", verification="support"))
+    assert answer.usd == pytest.approx(0.002)
+    assert answer.device_seconds == pytest.approx(0.02)
+
+
+def test_at_the_cap_the_best_answer_so_far_is_given() -> None:
+    model = ScriptedBackend(RIGHT)
+    with engine(model) as asked:
+        answer = asked.ask(QUESTION, profile(usd=0.0005), plan=Plan(rerank=True, verification="support"))
+    assert answer.text == "Mara Quill"
+    assert len(model.answered) == 1 and not model.verified, "nothing is bought after the cap"
+    assert not next(result for result in answer.report if result.objective == "cost").met
+
+
+def test_an_unpriced_call_under_a_cap_is_an_error() -> None:
+    unpriced = reading(quote(PASSAGES[0], "Mara Quill"), usd=None)
+    with engine(ScriptedBackend(unpriced)) as asked, pytest.raises(UnpricedCallError, match="no price"):
+        asked.ask(QUESTION, profile(usd=1.0))
+
+
+def test_without_a_cap_an_unpriced_call_makes_the_cost_unknown() -> None:
+    unpriced = reading(quote(PASSAGES[0], "Mara Quill"), usd=None)
+    with engine(ScriptedBackend(unpriced)) as asked:
+        assert asked.ask(QUESTION).usd is None
+
+
+def test_a_backend_that_cannot_tell_its_load_still_answers() -> None:
+    class Dumb(ScriptedBackend):
+        async def load(self) -> Any:
+            raise OSError("no such endpoint")
+
+    with engine(Dumb()) as asked:
+        assert asked.ask(QUESTION).text

@@ -1,0 +1,189 @@
+"""The ways to call an engine give the same answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypedDict
+
+import pytest
+
+from slarag.agents.events import AnswerEvent, DecisionEvent, IntentEvent, PassagesEvent, ReplicaEvent, VerdictEvent
+from slarag.sla.answer import Answer
+from slarag.sla.errors import BackendUnavailableError, ConfigurationError, QuestionError, StorageError
+from slarag.sla.plan import Plan
+from tests.engine.support import QUESTION, engine
+from tests.fakes import ScriptedBackend, stall
+
+
+def timeless(answer: Answer) -> Answer:
+    return replace(answer, timings_ms={}, report=())
+
+
+def test_sync_and_async_agree() -> None:
+    async def ask() -> Answer:
+        async with engine() as asked:
+            return await asked.aask(QUESTION)
+
+    with engine() as asked:
+        assert timeless(asked.ask(QUESTION)) == timeless(asyncio.run(ask()))
+
+
+def test_ask_works_inside_a_running_loop() -> None:
+    async def notebook() -> str:
+        with engine() as asked:
+            return asked.ask(QUESTION).text
+
+    assert asyncio.run(notebook())
+
+
+def test_the_private_loop_ends_with_the_engine() -> None:
+    before = set(threading.enumerate())
+    asked = engine()
+    asked.ask(QUESTION)
+    asked.close()
+    asked.close()
+    assert set(threading.enumerate()) == before
+
+
+def test_a_batch_keeps_the_order() -> None:
+    questions = [f"{QUESTION} {number}" for number in range(20)]
+    with engine() as asked:
+        answers = asked.batch(questions, concurrency=4)
+    assert [answer.question for answer in answers] == questions
+
+
+def test_a_batch_runs_at_most_so_many_at_once() -> None:
+    running, most = 0, 0
+
+    async def step(request: Any) -> Any:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.001)
+        running -= 1
+        raise BackendUnavailableError("enough")
+
+    with engine(ScriptedBackend(*[step] * 9)) as asked, pytest.raises(BackendUnavailableError):
+        asked.batch([QUESTION] * 9, concurrency=3)
+    assert most <= 3
+
+
+def test_events_come_in_order() -> None:
+    async def stream() -> list[Any]:
+        async with engine() as asked:
+            return [event async for event in asked.astream(QUESTION, plan=Plan(hops=2, rerank=True))]
+
+    events = asyncio.run(stream())
+    assert [type(event) for event in events] == [
+        IntentEvent,
+        DecisionEvent,
+        PassagesEvent,
+        PassagesEvent,
+        PassagesEvent,
+        ReplicaEvent,
+        VerdictEvent,
+        AnswerEvent,
+    ]
+    names = [json.loads(json.dumps(event.to_dict()))["event"] for event in events]
+    assert names == ["intent", "decision", "passages", "passages", "passages", "replica", "verdict", "answer"]
+
+
+def test_closing_the_stream_cancels_the_query() -> None:
+    model = ScriptedBackend(stall)
+
+    async def stream() -> set[Any]:
+        async with engine(model) as asked:
+            events = asked.astream(QUESTION)
+            async for event in events:
+                if isinstance(event, PassagesEvent):
+                    await asyncio.sleep(0.01)
+                    break
+            await events.aclose()  # type: ignore[attr-defined]
+        return asyncio.all_tasks() - {asyncio.current_task()}
+
+    assert asyncio.run(stream()) == set()
+    assert model.cancelled == 1
+
+
+def test_an_error_ends_the_stream() -> None:
+    async def stream() -> None:
+        async with engine(ScriptedBackend(BackendUnavailableError("gone"))) as asked:
+            async for _ in asked.astream(QUESTION):
+                pass
+
+    with pytest.raises(BackendUnavailableError):
+        asyncio.run(stream())
+
+
+def test_explaining_reads_nothing() -> None:
+    model = ScriptedBackend()
+    with engine(model, mapper=None) as asked:
+        decision = asked.explain(QUESTION)
+        assert asked.classify(QUESTION).top == "factoid"
+        assert asked.ask(QUESTION).decisions[0].plan == decision.plan
+    assert len(decision.feasible) > 1
+
+
+def test_the_runnable_takes_questions_and_mappings() -> None:
+    with engine() as asked:
+        runnable = asked.as_runnable()
+        plain = runnable.invoke(QUESTION)
+        assert timeless(runnable.invoke({"question": QUESTION, "profile": "fast"})).profile == "fast"
+        assert [answer.text for answer in runnable.batch([QUESTION, QUESTION])] == [plain.text] * 2
+        assert asyncio.run(runnable.ainvoke(QUESTION)).text == plain.text
+        assert [answer.text for answer in runnable.stream(QUESTION)] == [plain.text]
+        assert (runnable | (lambda answer: answer.text)).invoke(QUESTION) == plain.text
+        with pytest.raises(QuestionError, match="profil"):
+            runnable.invoke({"question": QUESTION, "profil": "fast"})
+
+
+def test_a_node_of_another_graph_may_ask() -> None:
+    from langgraph.checkpoint.memory import InMemorySaver
+    from langgraph.graph import END, START, StateGraph
+
+    class State(TypedDict, total=False):
+        question: str
+        answer: str
+
+    async def ask(state: State) -> State:
+        async with engine() as asked:
+            return {"answer": (await asked.aask(state["question"], plan=Plan(replicas=2, arbitration="majority"))).text}
+
+    graph = StateGraph(State)
+    graph.add_node("ask", ask)
+    graph.add_edge(START, "ask")
+    graph.add_edge("ask", END)
+    app = graph.compile(checkpointer=InMemorySaver())
+    done = asyncio.run(app.ainvoke({"question": QUESTION}, {"configurable": {"thread_id": "1"}}))
+    assert set(done) == {"question", "answer"}
+    assert done["answer"]
+
+
+def test_feedback_is_a_line_of_json(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "feedback.jsonl"
+    with engine() as asked:
+        answer = asked.ask(QUESTION)
+        asked.feedback(answer, correct=True, path=path)
+        asked.feedback(answer, correct=False, path=path)
+        with pytest.raises(StorageError, match="check"):
+            asked.feedback(answer, correct=True, path=tmp_path)
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert [row["wrong"] for row in rows] == [False, True]
+    assert rows[0]["plan_key"] == answer.decisions[0].plan.key
+    assert rows[0]["features"]["kind"] == "span"
+
+
+def test_backends_need_names_of_their_own() -> None:
+    with pytest.raises(ConfigurationError, match="names"):
+        engine(ScriptedBackend(), ScriptedBackend())
+
+
+def test_what_was_given_stays_open() -> None:
+    model = ScriptedBackend()
+    with engine(model) as asked:
+        asked.ask(QUESTION)
+    assert not model.closed
