@@ -18,7 +18,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .calibration import CalibrationReport, CalibrationSettings, acalibrate, calibrate
+    from .calibration import CalibrationReport, acalibrate, calibrate
+    from .calibration_settings import CalibrationSettings
     from .comparison import Comparison, compare
     from .formats import FORMATS, DataFormat, Dataset, load_dataset
     from .item import EvalItem
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "CalibrationReport": "calibration",
-    "CalibrationSettings": "calibration",
+    "CalibrationSettings": "calibration_settings",
     "Comparison": "comparison",
     "DataFormat": "formats",
     "Dataset": "formats",

@@ -5,67 +5,28 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import statistics
-from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from itertools import chain
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..sla.calibration import Calibration, Source
 from ..sla.calibration_fit import HOLD_OUT, fit_calibration
 from ..sla.confidence import expected_calibration_error
-from ..sla.errors import ConfigurationError, DataError
-from ..sla.evidence import Passage
 from ..sla.folds import folds
 from ..sla.measured_run import MeasuredRun
-from ..sla.plan import Plan, default_plan_space
+from .calibration_data import all_documents, choose_items
+from .calibration_settings import CalibrationSettings
 from .formats import Dataset, load_dataset
 from .indexing import build
 from .item import EvalItem
 from .machine import machine
+from .replay import measured_runs
 from .settings import OnProgress, Progress
 from .trials import TimedRun, Trial, TrialLog, TrialRun
 
 SCHEMA = 1
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CalibrationSettings:
-    """What a calibration is made from.
-
-    data: question files; retrieval runs over the passages of all of them. out: the calibration file to write.
-    work: folder for the index and the trials, from which an interrupted calibration goes on; beside `out` by default.
-    limit: questions, spread evenly over the files and drawn by `seed`. unanswerable_share: at most this share of them.
-    timed: questions on which every plan is also timed, alone and without a memory. concurrency: plans in flight.
-    """
-
-    data: tuple[Path, ...]
-    out: Path
-    work: Path | None = None
-    limit: int = 200
-    seed: int = 0
-    unanswerable_share: float = 0.15
-    timed: int = 4
-    concurrency: int = 16
-    plans: tuple[Plan, ...] = field(default_factory=default_plan_space)
-
-    def __post_init__(self) -> None:
-        if not self.data:
-            raise ConfigurationError("no question file to calibrate on", remedy="name one with --data")
-        if self.limit < 1 or self.timed < 1 or self.concurrency < 1 or not 0 <= self.unanswerable_share <= 1:
-            raise ConfigurationError(
-                f"limit {self.limit!r}, timed {self.timed!r} and concurrency {self.concurrency!r} must be 1 or more, "
-                f"unanswerable_share {self.unanswerable_share!r} between 0 and 1",
-                remedy="correct the value",
-            )
-
-    @property
-    def folder(self) -> Path:
-        """Where the index and the trials lie."""
-        return self.work or self.out.with_name(f"{self.out.stem}-work")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,7 +74,7 @@ async def acalibrate(settings: CalibrationSettings, *, on_progress: OnProgress |
     """The async form of `calibrate`."""
     tell = on_progress or _silent
     datasets = [load_dataset(path) for path in settings.data]
-    items = _chosen(datasets, settings)
+    items = choose_items(datasets, settings)
     log = TrialLog(_claimed(settings, datasets) / "trials.jsonl")
     async with _opened(datasets, settings, tell) as measured:
         timed = await _timed(measured.run, items[: settings.timed], tell)
@@ -126,78 +87,6 @@ async def acalibrate(settings: CalibrationSettings, *, on_progress: OnProgress |
     )
 
 
-def measured_runs(trials: Sequence[Trial], timed: Sequence[TimedRun]) -> list[MeasuredRun]:
-    """Trials with the latency that they would have had alone.
-
-    The reader is one thread, so a run takes its own device time and, beside it, what its plan takes anyway: the median
-    of that is taken from the timed runs. Device time is scaled from the trials' shared batches to single questions.
-    """
-    scale = _device_scale(trials, timed)
-    beside = _beside_reading(timed)
-    default = statistics.median(beside.values())
-    return [
-        MeasuredRun(
-            plan_key=trial.plan_key,
-            intent=trial.intent,
-            f1=trial.f1,
-            wrong=trial.wrong,
-            answered=trial.answered,
-            latency_ms=beside.get(trial.plan_key, default) + 1000 * scale * trial.device_seconds,
-            device_seconds=scale * trial.device_seconds,
-            features=trial.features,
-            question_id=trial.item_id,
-        )
-        for trial in trials
-    ]
-
-
-def _device_scale(trials: Sequence[Trial], timed: Sequence[TimedRun]) -> float:
-    alone = {(run.plan_key, run.item_id): run.device_seconds for run in timed}
-    pairs = [
-        (alone[key], trial.device_seconds) for trial in trials if (key := (trial.plan_key, trial.item_id)) in alone
-    ]
-    shared = sum(device for _, device in pairs)
-    return sum(device for device, _ in pairs) / shared if shared > 0 else 1.0
-
-
-def _beside_reading(timed: Sequence[TimedRun]) -> dict[str, float]:
-    by_plan: dict[str, list[float]] = defaultdict(list)
-    for run in timed:
-        by_plan[run.plan_key].append(max(0.1, run.latency_ms - 1000 * run.device_seconds))
-    return {plan: statistics.median(values) for plan, values in by_plan.items()}
-
-
-def _chosen(datasets: Sequence[Dataset], settings: CalibrationSettings) -> list[EvalItem]:
-    """Questions with an answer key, taken from the files in turn."""
-    per_file = -(-settings.limit // len(datasets))
-    drawn = [_drawn(dataset, per_file, settings) for dataset in datasets]
-    mixed = [item for row in zip(*_padded(drawn, per_file), strict=True) for item in row if item is not None]
-    if not mixed:
-        raise DataError(
-            f"no question of {[str(path) for path in settings.data]} has an answer to score",
-            remedy="give questions with answers",
-        )
-    return mixed[: settings.limit]
-
-
-def _drawn(dataset: Dataset, count: int, settings: CalibrationSettings) -> list[EvalItem]:
-    allowed = round(count * settings.unanswerable_share)
-    taken: list[EvalItem] = []
-    for item in dataset.ranked(settings.seed):
-        if item.is_impossible:
-            allowed -= 1
-        if item.has_answer_key and (not item.is_impossible or allowed >= 0):
-            taken.append(replace(item, item_id=f"{dataset.path.name}/{item.item_id}"))
-        if len(taken) == count:
-            break
-    return taken
-
-
-def _padded(rows: Sequence[list[EvalItem]], length: int) -> Iterator[list[EvalItem | None]]:
-    for row in rows:
-        yield [*row, *[None] * (length - len(row))]
-
-
 def _claimed(settings: CalibrationSettings, datasets: Sequence[Dataset]) -> Path:
     """The work folder of exactly this calibration: another one's trials are never mixed in."""
     from ..backends.reader.store import SHIPPED
@@ -205,9 +94,7 @@ def _claimed(settings: CalibrationSettings, datasets: Sequence[Dataset]) -> Path
     content = [settings.seed, settings.limit, settings.unanswerable_share, *(plan.key for plan in settings.plans)]
     weights = hashlib.sha256((SHIPPED / "reader.safetensors").read_bytes()).hexdigest()
     text = json.dumps([*content, weights, *(dataset.digest for dataset in datasets)])
-    folder = settings.folder / hashlib.sha256(text.encode()).hexdigest()[:12]
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return settings.folder / hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +114,7 @@ async def _opened(
     from ..retrievers.index import IndexRetriever
     from .memo import MemoReader, MemoRetriever
 
-    folder = build(_documents(datasets), settings.folder, tell)
+    folder = build(all_documents(datasets), settings.folder, tell)
     embedder, reader = Embedder(cache_size=0), MemoReader()
     retriever = IndexRetriever.open(folder, embedder)
 
@@ -242,14 +129,6 @@ async def _opened(
     finally:
         await reader.aclose()
         await asyncio.to_thread(retriever.close)
-
-
-def _documents(datasets: Iterable[Dataset]) -> Iterator[Passage]:
-    seen: set[str] = set()
-    for passage in chain.from_iterable(dataset.documents() for dataset in datasets):
-        if passage.document_id not in seen:
-            seen.add(passage.document_id)
-            yield passage
 
 
 async def _timed(run: TrialRun, items: Sequence[EvalItem], tell: OnProgress) -> list[TimedRun]:

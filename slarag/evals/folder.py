@@ -30,7 +30,7 @@ class RunFolder:
     def claim(self, fingerprint: Mapping[str, Any]) -> None:
         """Make the folder this evaluation's; raises `ConfigurationError` if it holds another one."""
         settings = self.path / SETTINGS
-        held = json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else {}
+        held = _read_settings(settings)
         if held:
             self._refuse_other(held, fingerprint)
         merged = {name: _merged(held.get(name), value) for name, value in fingerprint.items()}
@@ -49,7 +49,7 @@ class RunFolder:
             self._lines.write(json.dumps(outcome.to_dict(), ensure_ascii=False) + "\n")
             self._lines.flush()
         except OSError as error:
-            raise _refused(self.path / ITEMS, error) from error
+            raise refused(self.path / ITEMS, error) from error
 
     def close(self) -> None:
         """Close the file of outcomes."""
@@ -81,6 +81,15 @@ class RunFolder:
             )
 
 
+def _read_settings(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(f"{path} is damaged ({error})", remedy="give another --out, or remove it") from error
+
+
 def read_outcomes(folder: Path) -> Iterator[Outcome]:
     """The outcomes in a folder in the order they were written; raises `DataError` for a line that is none."""
     path = folder / ITEMS
@@ -109,10 +118,11 @@ def write_text(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
         part.replace(path)
     except OSError as error:
-        raise _refused(path, error) from error
+        raise refused(path, error) from error
 
 
-def _refused(path: Path, error: OSError) -> StorageError:
+def refused(path: Path, error: OSError) -> StorageError:
+    """The error for a file that the disk refused."""
     return StorageError(f"{path} cannot be written ({error.strerror})", remedy="free space, or give another --out")
 
 

@@ -7,8 +7,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..sla.errors import IndexFolderError, StorageError
+from ..sla.errors import IndexFolderError
 from ..sla.evidence import Passage
+from .folder import refused
 from .settings import OnProgress, Progress
 
 PASSAGE_CHARACTERS = 1_500
@@ -48,9 +49,7 @@ def _write_if_changed(documents: Iterator[Passage], path: Path) -> bool:
         unchanged = path.is_file() and filecmp.cmp(path, part, shallow=False)
         part.replace(path)
     except OSError as error:
-        raise StorageError(
-            f"{path} cannot be written ({error.strerror})", remedy="free space, or give another --out"
-        ) from error
+        raise refused(path, error) from error
     return unchanged
 
 

@@ -16,6 +16,7 @@ from ..sla.errors import SlaragError
 from ..sla.intents import Intent, IntentPrediction
 from ..sla.plan import Plan
 from ..sla.profile import Profile
+from .folder import refused
 from .item import EvalItem
 from .memo import Memory, remembering
 from .scoring import score
@@ -150,8 +151,12 @@ class TrialLog:
     def append(self, item_id: str, trials: Sequence[Trial]) -> None:
         """Add the trials of one question."""
         line = json.dumps({"item_id": item_id, "trials": [trial.to_dict() for trial in trials]})
-        with self._path.open("a", encoding="utf-8") as lines:
-            lines.write(f"{line}\n")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("a", encoding="utf-8") as lines:
+                lines.write(f"{line}\n")
+        except OSError as error:
+            raise refused(self._path, error) from error
 
     def _lines(self) -> Iterator[tuple[str, list[Trial]]]:
         for line in self._path.read_text(encoding="utf-8").splitlines():

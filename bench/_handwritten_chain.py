@@ -1,0 +1,84 @@
+"""The chain that a LangChain user writes by hand: FAISS retriever, then a reader over the passages of one question.
+
+The same embedder, vectors and reader weights as slarag's; nothing is shared between questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from langchain_community.vectorstores import FAISS
+from langchain_community.vectorstores.utils import DistanceStrategy
+from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
+from langchain_core.runnables import Runnable, RunnableLambda, RunnablePassthrough
+from transformers import AutoTokenizer
+
+from slarag.backends.reader.model import end_logits
+from slarag.backends.reader.parent import parent_folder
+from slarag.backends.reader.store import load_reader
+from slarag.retrievers.embedder import Embedder
+from slarag.retrievers.index import Index
+
+MAX_TOKENS = 384
+
+
+class SentenceEmbeddings(Embeddings):
+    """all-MiniLM-L6-v2 behind LangChain's interface, a call for each text."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return self._embedder.encode(texts).tolist()
+
+    def embed_query(self, text: str) -> list[float]:
+        return self._embedder.encode([text])[0].tolist()
+
+
+class SpanReader:
+    """Reads the passages of one question in one padded batch and gives the likeliest span, as pipelines do."""
+
+    def __init__(self) -> None:
+        self._model, _ = load_reader()
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(str(parent_folder()))
+
+    def __call__(self, inputs: dict[str, Any]) -> str:
+        texts = [document.page_content for document in inputs["documents"]]
+        return self.answer(inputs["question"], texts) if texts else ""
+
+    def answer(self, question: str, texts: Sequence[str]) -> str:
+        encoded = self._tokenizer(
+            [question] * len(texts),
+            list(texts),
+            truncation="only_second",
+            max_length=MAX_TOKENS,
+            padding=True,
+            return_tensors="pt",
+            return_offsets_mapping=True,
+        )
+        with torch.inference_mode():
+            lengths = encoded["attention_mask"].sum(-1)
+            output = self._model(encoded["input_ids"], encoded["token_type_ids"], lengths)
+            log_start = output.start.log_softmax(-1)
+            rows = torch.arange(len(texts))
+            starts = log_start[:, 1:].argmax(-1) + 1
+            log_end, ends = end_logits(output, rows, starts).log_softmax(-1).max(-1)
+        best = int((log_start[rows, starts] + log_end).argmax())
+        offsets = encoded["offset_mapping"][best]
+        return texts[best][int(offsets[starts[best]][0]) : int(offsets[ends[best]][1])]
+
+
+def handwritten_chain(index: Index, embedder: Embedder, k: int) -> Runnable[str, str]:
+    """Question in, answer out: retrieve `k` passages from FAISS over `index`'s vectors, then read them."""
+    passages = [index.store.passage(row) for row in range(len(index))]
+    store = FAISS.from_embeddings(
+        [(passage.text, vector.tolist()) for passage, vector in zip(passages, index.vectors, strict=True)],
+        SentenceEmbeddings(embedder),
+        metadatas=[{"title": passage.title} for passage in passages],
+        distance_strategy=DistanceStrategy.MAX_INNER_PRODUCT,
+    )
+    retriever: Runnable[str, list[Document]] = store.as_retriever(search_kwargs={"k": k})
+    return {"documents": retriever, "question": RunnablePassthrough()} | RunnableLambda(SpanReader())

@@ -1,0 +1,45 @@
+"""What a calibration is made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..sla.errors import ConfigurationError
+from ..sla.plan import Plan, default_plan_space
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CalibrationSettings:
+    """What a calibration is made from.
+
+    data: question files; retrieval runs over the passages of all of them. out: the calibration file to write.
+    work: folder for the index and the trials, from which an interrupted calibration goes on; beside `out` by default.
+    limit: questions, spread evenly over the files and drawn by `seed`. unanswerable_share: at most this share of them.
+    timed: questions on which every plan is also timed, alone and without a memory. concurrency: plans in flight.
+    """
+
+    data: tuple[Path, ...]
+    out: Path
+    work: Path | None = None
+    limit: int = 200
+    seed: int = 0
+    unanswerable_share: float = 0.15
+    timed: int = 4
+    concurrency: int = 16
+    plans: tuple[Plan, ...] = field(default_factory=default_plan_space)
+
+    def __post_init__(self) -> None:
+        if not self.data:
+            raise ConfigurationError("no question file to calibrate on", remedy="name one with --data")
+        if self.limit < 1 or self.timed < 1 or self.concurrency < 1 or not 0 <= self.unanswerable_share <= 1:
+            raise ConfigurationError(
+                f"limit {self.limit!r}, timed {self.timed!r} and concurrency {self.concurrency!r} must be 1 or more, "
+                f"unanswerable_share {self.unanswerable_share!r} between 0 and 1",
+                remedy="correct the value",
+            )
+
+    @property
+    def folder(self) -> Path:
+        """Where the index and the trials lie."""
+        return self.work or self.out.with_name(f"{self.out.stem}-work")

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from slarag.evals import CalibrationSettings, calibrate, load_dataset
+from slarag.evals.calibration_data import choose_items
+from slarag.evals.replay import measured_runs
+from slarag.evals.trials import TimedRun, Trial, TrialLog
+from slarag.sla.calibration import Calibration
+from slarag.sla.confidence import ConfidenceFeatures
+from slarag.sla.errors import ConfigurationError, DataError
+from slarag.sla.plan import Plan
+
+PLANS = (Plan(passages=1), Plan(passages=2, rerank=True, verification="support"))
+
+
+def write_rows(path: Path, count: int, impossible: int) -> Path:
+    rows = [
+        {
+            "id": str(n),
+            "question": f"Which colour has house {n}?",
+            "answers": [] if n < impossible else [f"colour {n}"],
+            "is_impossible": n < impossible,
+            "title": f"House {n}",
+            "context": f"The colour of house {n} is colour {n}. It stands in street {n * 7}.",
+        }
+        for n in range(count)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def trial(plan: str, item: str, device_seconds: float) -> Trial:
+    return Trial(
+        plan_key=plan,
+        item_id=item,
+        intent="factoid",
+        f1=1.0,
+        wrong=False,
+        answered=True,
+        device_seconds=device_seconds,
+        confidence=0.5,
+        features=ConfidenceFeatures(top=0.5, margin=0.1, no_answer=0.2, agreement=1.0),
+    )
+
+
+def test_questions_are_taken_from_the_files_in_turn_with_few_unanswerable_ones(tmp_path: Path) -> None:
+    files = (write_rows(tmp_path / "a.jsonl", 30, 15), write_rows(tmp_path / "b.jsonl", 30, 15))
+    settings = CalibrationSettings(data=files, out=tmp_path / "c.json", limit=20, unanswerable_share=0.2)
+    items = choose_items([load_dataset(path) for path in files], settings)
+    assert len({item.item_id for item in items}) == 20
+    assert [item.item_id.split("/")[0] for item in items[:4]] == ["a.jsonl", "b.jsonl"] * 2
+    assert sum(item.is_impossible for item in items) <= 4
+
+
+def test_a_run_takes_its_reading_and_what_its_plan_takes_anyway() -> None:
+    trials = [trial("p", "1", 0.1), trial("p", "2", 0.3), trial("other", "2", 0.1)]
+    # Alone, reading took twice as long as in shared batches, and 20 ms went elsewhere.
+    timed = [TimedRun(plan_key="p", item_id="1", latency_ms=220.0, device_seconds=0.2)]
+    runs = measured_runs(trials, timed)
+    assert [run.device_seconds for run in runs] == pytest.approx([0.2, 0.6, 0.2])
+    assert [run.latency_ms for run in runs] == pytest.approx([220.0, 620.0, 220.0])
+    assert [run.question_id for run in runs] == ["1", "2", "2"]
+
+
+def test_trials_survive_the_disk_and_a_line_cut_short(tmp_path: Path) -> None:
+    log = TrialLog(tmp_path / "folder" / "trials.jsonl")
+    log.append("1", [trial("p", "1", 0.1)])
+    with (tmp_path / "folder" / "trials.jsonl").open("a") as lines:
+        lines.write('{"item_id": "2", "tri')
+    assert log.read() == {"1": [trial("p", "1", 0.1)]}
+
+
+@pytest.mark.slow
+def test_every_plan_is_measured_with_the_shipped_reader(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "houses.jsonl", 8, 1)
+    settings = CalibrationSettings(data=(data,), out=tmp_path / "c.json", limit=6, timed=1, plans=PLANS)
+    report = calibrate(settings)
+    made = Calibration.load(tmp_path / "c.json")
+    assert report.failures == {}
+    assert made.source.kind == "measured"
+    assert {cell.plan for cell in made.cells} == {plan.key for plan in PLANS}
+    assert all(cell.n == 6 for cell in made.cells if cell.intent == "any")
+    larger, smaller = (next(c for c in made.cells if c.plan == plan.key and c.intent == "any") for plan in PLANS[::-1])
+    assert larger.device_seconds > smaller.device_seconds
+    assert "6 questions" in report.table()
+    assert json.loads(json.dumps(report.to_dict()))["schema"] == 1
+    # A second calibration finds the trials of the first.
+    assert {cell.plan: cell.f1 for cell in calibrate(settings).calibration.cells} == {c.plan: c.f1 for c in made.cells}
+
+
+def test_a_calibration_needs_questions_with_answers(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="no question file"):
+        CalibrationSettings(data=(), out=tmp_path / "c.json")
+    with pytest.raises(ConfigurationError, match="limit 0"):
+        CalibrationSettings(data=(tmp_path,), out=tmp_path / "c.json", limit=0)
+    path = tmp_path / "r.jsonl"
+    path.write_text('{"question": "?"}\n')
+    with pytest.raises(DataError, match="has an answer to score"):
+        calibrate(CalibrationSettings(data=(path,), out=tmp_path / "c.json"))
