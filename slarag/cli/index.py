@@ -23,7 +23,7 @@ def index(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The index folder.")],
     *,
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="PATH...", help="Files or folders: text, Markdown, HTML, PDF, JSONL.")
+        list[Path] | None, typer.Argument(metavar="PATH", help="Files or folders: text, Markdown, HTML, PDF, JSONL.")
     ] = None,
     add: Annotated[bool, typer.Option("--add", help="Add to the index that is there; same ids are replaced.")] = False,
     remove: Annotated[

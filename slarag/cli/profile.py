@@ -46,7 +46,7 @@ def show_profile(profile: Name, as_json: AsJson = False) -> None:
 
 @app.command()
 def validate(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Profile files to check.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Profile files to check.")],
     as_json: AsJson = False,
 ) -> None:
     """Check profile files without running anything; the first fault is named with its file, line and key."""
