@@ -47,7 +47,7 @@ def _read(raw: bytes) -> tuple[str, str]:
     reader = PdfReader(BytesIO(raw))
     if reader.is_encrypted and not reader.decrypt(""):
         raise ValueError("encrypted")
-    pages = [page.extract_text() for page in reader.pages]
+    pages = [page.extract_text().strip() for page in reader.pages]
     text = clean("\n\n".join(pages)).translate(_LIGATURES)
     return _title(reader), _HYPHENATED.sub("", text)
 
