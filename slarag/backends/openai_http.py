@@ -18,6 +18,8 @@ from .wire.chat_completions import ChatSettings, completion_of, completion_of_ev
 from .wire.metrics import metric_sum
 from .wire.server import Server
 
+__all__ = ["ChatSettings", "OpenAIBackend"]
+
 METRICS_S = 0.25
 _PROBE = Prompt(
     user="Say hello.",

@@ -27,6 +27,8 @@ from .routing.lane import Call, Lane, Request, Result, Retrying
 from .routing.policy import RouterPolicy
 from .routing.race import Finish, Race
 
+__all__ = ["RouterBackend", "RouterPolicy"]
+
 
 class RouterBackend:
     """Asks `backends` in their order, each as `policy` says; the deadline bounds everything, retries included.
