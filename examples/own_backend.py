@@ -1,7 +1,6 @@
 """A backend of one's own: it answers with the sentence that shares most words with the question.
 
-Run it with `python examples/own_backend.py [FOLDER]`. A backend is any object with the members of the `Backend`
-protocol; the conformance suite says whether it keeps the protocol's promises.
+Run it with `python examples/own_backend.py [FOLDER]`. The conformance suite says whether a backend keeps its promises.
 """
 
 from __future__ import annotations
