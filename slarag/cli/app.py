@@ -13,6 +13,7 @@ import typer
 
 from . import ask, calibrate, demo, evaluate, explain, index, profile, serve, train
 from .failures import DEBUG, guarded
+from .spread import spread
 
 HELP = """Ask your documents questions under a contract.
 
@@ -72,4 +73,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         _settle_process()
     given = list(sys.argv[1:] if arguments is None else arguments)
-    return guarded(lambda: app(evaluate.spread_profiles(given), prog_name="slarag", standalone_mode=False))
+    return guarded(lambda: app(spread(given), prog_name="slarag", standalone_mode=False))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .options import AsJson, IndexFolder, PlanText, ProfileName, Question, parse_plan, read_question
+from .options import AsJson, CalibrationFile, IndexFolder, PlanText, ProfileName, Question, parse_plan, read_question
 from .streams import show, write_json
 
 
@@ -11,6 +11,8 @@ def ask(
     index: IndexFolder,
     profile: ProfileName = "balanced",
     plan: PlanText = None,
+    calibration: CalibrationFile = None,
+    *,
     as_json: AsJson = False,
 ) -> None:
     """Ask an index a question under a profile.
@@ -23,7 +25,7 @@ def ask(
     contract = load_profile(profile)
     from ..engine import Engine
 
-    with Engine.open(index, profile=contract) as engine:
+    with Engine.open(index, profile=contract, calibration=calibration) as engine:
         answer = engine.ask(text, plan=forced)
     if as_json:
         write_json(answer.to_dict())

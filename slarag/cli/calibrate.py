@@ -1,5 +1,43 @@
-"""`slarag calibrate`"""
+"""`slarag calibrate`: measure what every plan does, for the mapper to predict from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .evaluate import following
+from .options import AsJson
+from .streams import progress, say, write, write_json
 
 
-def calibrate() -> None:
-    """Calibrate."""
+def calibrate(
+    data: Annotated[
+        list[Path],
+        typer.Option("--data", metavar="FILE...", help="Question files, one or several; their passages serve."),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The calibration file to write.")],
+    *,
+    work: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Index and trials; an interrupted calibration goes on there.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="Questions, drawn by the seed.")] = 200,
+    seed: Annotated[int, typer.Option(metavar="S", help="Draws the questions and the folds.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Measure every plan on your questions.
+
+    Writes the file from which the mapper predicts; use it with --calibration of ask, explain and serve.
+    """
+    from ..evals.calibration import calibrate as measure
+    from ..evals.calibration_settings import CalibrationSettings
+
+    settings = CalibrationSettings(data=tuple(data), out=out, work=work, limit=limit, seed=seed)
+    with progress("calibrating") as advance:
+        report = measure(settings, on_progress=following(advance))
+    if as_json:
+        write_json(report.to_dict())
+    else:
+        write(report.table())
+    say(f"wrote {out}")

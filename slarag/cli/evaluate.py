@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -116,20 +115,3 @@ def following(advance: Advance) -> OnProgress:
         advance(progress.done, progress.total, progress.stage)
 
     return follow
-
-
-def spread_profiles(arguments: Sequence[str]) -> list[str]:
-    """`eval --profile fast safe` as `eval --profile fast --profile safe`: an option takes one value at a time."""
-    if not arguments or arguments[0] != "eval":
-        return list(arguments)
-    return list(_spread(arguments))
-
-
-def _spread(arguments: Sequence[str]) -> Iterator[str]:
-    flag, taken = "", 0
-    for argument in arguments:
-        if argument.startswith("-"):
-            flag, taken = argument if argument in ("--profile", "-p") else "", 0
-        elif flag and (taken := taken + 1) > 1:
-            yield flag
-        yield argument

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import AsJson, IndexFolder, ProfileName, Question, read_question
+from .options import AsJson, CalibrationFile, IndexFolder, ProfileName, Question, read_question
 from .streams import show, write, write_json
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ def explain(
     question: Question,
     index: IndexFolder,
     profile: ProfileName = "balanced",
+    calibration: CalibrationFile = None,
     *,
     as_json: AsJson = False,
     mermaid: Annotated[bool, typer.Option("--mermaid", help="Print only the plan's graph, in Mermaid.")] = False,
@@ -32,7 +33,7 @@ def explain(
     contract = load_profile(profile)
     from ..engine import Engine
 
-    with Engine.open(index, profile=contract) as engine:
+    with Engine.open(index, profile=contract, calibration=calibration) as engine:
         intent, decision = engine.classify(text), engine.explain(text)
     if as_json:
         write_json(

@@ -27,6 +27,10 @@ PlanText = Annotated[
         "--plan", metavar="JSON", help="Run this plan whatever the mapper would choose, for example '{\"hops\": 2}'."
     ),
 ]
+CalibrationFile = Annotated[
+    Path | None,
+    typer.Option("--calibration", metavar="FILE", help="What `slarag calibrate` wrote; the shipped one by default."),
+]
 Question = Annotated[str, typer.Argument(metavar="QUESTION", help="The question; `-` reads it from standard input.")]
 
 

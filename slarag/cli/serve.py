@@ -5,18 +5,18 @@ from __future__ import annotations
 import ipaddress
 import os
 from contextlib import suppress
-from pathlib import Path
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..sla.errors import ConfigurationError
 from .failures import missing_extra
-from .options import IndexFolder, ProfileName
+from .options import CalibrationFile, IndexFolder, ProfileName
 from .streams import say
 
 if TYPE_CHECKING:
-    from ..sla.profile import Profile
+    from ..engine import Engine
 
 TOKEN = "SLARAG_TOKEN"
 
@@ -24,6 +24,7 @@ TOKEN = "SLARAG_TOKEN"
 def serve(
     index: IndexFolder,
     profile: ProfileName = "balanced",
+    calibration: CalibrationFile = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on.")] = 8080,
 ) -> None:
@@ -37,26 +38,30 @@ def serve(
         raise ConfigurationError(
             f"{host} can be reached from other machines", remedy=f"set {TOKEN} to a secret, or keep --host 127.0.0.1"
         )
+    _require_server()
+    from ..engine import Engine
     from ..sla.profile import load_profile
 
     contract = load_profile(profile)
-    _run(index, contract, host, port, token)
+    with Engine.open(index, profile=contract, calibration=calibration) as engine:
+        say(f"serving {index} under {contract.name!r} on http://{host}:{port}")
+        _run(engine, host, port, token)
 
 
-def _run(index: Path, profile: Profile, host: str, port: int, token: str | None) -> None:
-    try:
-        import uvicorn
+def _require_server() -> None:
+    for module in ("fastapi", "uvicorn"):
+        if find_spec(module) is None:
+            raise missing_extra(module, "serve")
 
-        from ..server import create_app
-    except ImportError as error:
-        raise missing_extra(error.name or "fastapi", "serve") from None
-    from ..engine import Engine
 
-    with Engine.open(index, profile=profile) as engine:
-        say(f"serving {index} under {profile.name!r} on http://{host}:{port}")
-        hosts = [host, "localhost", "127.0.0.1", "[::1]"] if _is_loopback(host) else ["*"]
-        with suppress(KeyboardInterrupt):  # how people end it
-            uvicorn.run(create_app(engine, token=token, hosts=hosts), host=host, port=port, log_level="warning")
+def _run(engine: Engine, host: str, port: int, token: str | None) -> None:
+    import uvicorn
+
+    from ..server import create_app
+
+    hosts = [host, "localhost", "127.0.0.1", "[::1]"] if _is_loopback(host) else ["*"]
+    with suppress(KeyboardInterrupt):  # how people end it
+        uvicorn.run(create_app(engine, token=token, hosts=hosts), host=host, port=port, log_level="warning")
 
 
 def _is_loopback(host: str) -> bool:

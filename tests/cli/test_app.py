@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from slarag.cli.evaluate import spread_profiles
+from slarag.cli.spread import spread
 
 from .conftest import Cli
 
@@ -48,10 +48,11 @@ def test_a_wrong_call_is_refused_in_one_line(cli: Cli, arguments: list[str], wor
         ("eval --profile fast safe --out x", "eval --profile fast --profile safe --out x"),
         ("eval -p fast balanced safe", "eval -p fast -p balanced -p safe"),
         ("eval --profile fast --out x", "eval --profile fast --out x"),
+        ("calibrate --data a b --out c", "calibrate --data a --data b --out c"),
         ("eval compare a b", "eval compare a b"),
         ("ask --profile fast why", "ask --profile fast why"),
         ("", ""),
     ],
 )
-def test_several_profiles_may_follow_one_option(given: str, meant: str) -> None:
-    assert spread_profiles(given.split()) == meant.split()
+def test_several_values_may_follow_one_option(given: str, meant: str) -> None:
+    assert spread(given.split()) == meant.split()
