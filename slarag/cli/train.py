@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..sla.errors import ConfigurationError
-from .streams import say, write
+from .options import AsJson
+from .streams import say, write, write_json
 
 if TYPE_CHECKING:
     from ..backends.training.recipe import Recipe
@@ -38,6 +39,24 @@ def reader(
     target = out or run / "reader"
     make_reader(settings, data, run, target, report=say)
     write(str(target))
+
+
+@app.command()
+def intents(
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="The folder of the question files.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Receives the weights and the confusion matrix.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Train the intent classifier, scored on sources that it did not see."""
+    from ..backends.training.intents import train_intents
+
+    card = train_intents(data, out, report=say)
+    if as_json:
+        write_json(card)
+    else:
+        write(str(out))
 
 
 def _check_files(recipe: Recipe, data: Path) -> None:
