@@ -16,7 +16,7 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableLambda
 
-from slarag import Answer, Engine
+from slarag import Answer, Engine, Profile
 from slarag.demo import pages_folder
 from slarag.retrievers.foreign import ForeignRetriever
 
@@ -61,9 +61,9 @@ def sentence(answer: Answer) -> str:
     return f"{answer.text} ({', '.join(sorted({citation.title for citation in answer.citations}))})"
 
 
-def main(folder: Path | None = None) -> list[str]:
+def main(folder: Path | None = None, profile: str | Profile = "balanced") -> list[str]:
     retriever = SharedWords(paragraphs=read(folder or pages_folder()))
-    with Engine.open(ForeignRetriever(retriever), profile="balanced") as engine:
+    with Engine.open(ForeignRetriever(retriever), profile=profile) as engine:
         said = chain(engine).batch([" Who discovered Triton? ", "Who designed Colossus?"])
     print("\n".join(said))
     return said

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from slarag import Answer, Engine
+from slarag import Answer, Engine, Profile
 from slarag.backends import protocol
 from slarag.backends.conformance import check_backend
 from slarag.demo import pages_folder
@@ -64,13 +64,13 @@ def words(text: str) -> set[str]:
     return {word for word in re.findall(r"\w+", text.lower()) if len(word) > 3}
 
 
-def main(folder: Path | None = None) -> Answer:
+def main(folder: Path | None = None, profile: str | Profile = "fast") -> Answer:
     for outcome in asyncio.run(check_backend(SentenceReader)):
         print(f"{outcome.status:8} {outcome.check} {outcome.why}")
     with tempfile.TemporaryDirectory() as scratch:
         build_index([folder or pages_folder()], Path(scratch) / "index")
         with Engine.open(Path(scratch) / "index", backend=SentenceReader()) as engine:
-            answer = engine.ask("When was the first Fortran compiler delivered?", "thorough")
+            answer = engine.ask("When was the first Fortran compiler delivered?", profile)
     print(f"{answer.question}\n{answer.text or answer.abstain_reason}  (confidence {answer.confidence:.0%})")
     return answer
 

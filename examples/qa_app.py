@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from slarag import Answer, Engine, ObjectiveResult
+from slarag import Answer, Engine, ObjectiveResult, Profile
 from slarag.demo import pages_folder
 from slarag.retrievers.index import build_index
 
@@ -18,13 +18,13 @@ QUESTIONS = ("Which sea of Titan is the largest?", "How much did the Juno spacec
 PROFILES = ("fast", "safe")
 
 
-def main(folder: Path | None = None, questions: Sequence[str] = QUESTIONS) -> list[Answer]:
+def main(folder: Path | None = None, profiles: Sequence[str | Profile] = PROFILES) -> list[Answer]:
     """Ask every question under every profile; returns the answers in that order."""
     with tempfile.TemporaryDirectory() as scratch:
         index = Path(scratch) / "index"
         build_index([folder or pages_folder()], index)
         with Engine.open(index) as engine:
-            answers = [engine.ask(question, profile) for question in questions for profile in PROFILES]
+            answers = [engine.ask(question, profile) for question in QUESTIONS for profile in profiles]
     for answer in answers:
         show(answer)
     return answers
@@ -40,8 +40,8 @@ def show(answer: Answer) -> None:
 
 
 def describe(result: ObjectiveResult) -> str:
-    value = "not measured" if result.value is None else f"{result.value:.4g}"
-    return f"{result.objective}: {value} of {result.target:g} {result.unit}, {'met' if result.met else 'missed'}"
+    value = "unknown" if result.value is None else f"{result.value:,.5g}"
+    return f"{result.objective}: {value} of {result.target:,.5g} {result.unit}, {'met' if result.met else 'missed'}"
 
 
 if __name__ == "__main__":

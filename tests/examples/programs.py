@@ -6,6 +6,10 @@ import importlib.util
 from pathlib import Path
 from types import ModuleType
 
+from slarag import Profile
+
+UNHURRIED = Profile(name="unhurried", priority="quality")
+"""No deadline: what is answered must not depend on how busy the machine is."""
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 

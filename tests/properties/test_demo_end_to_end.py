@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from slarag import Answer, Engine, Plan, Profile
+from slarag import Answer, Engine, Plan
 from slarag.demo import load_questions, pages_folder
 from slarag.retrievers.index import IndexRetriever, build_index
 
-from ..examples.programs import load
+from ..examples.programs import UNHURRIED, load
 
 PLANS = {
     "mapped": None,
@@ -22,8 +22,6 @@ PLANS = {
     "replicas": Plan(retrieval="hybrid", passages=4, replicas=3, arbitration="confidence"),
 }
 """What the mapper decides, and one plan of each kind of graph."""
-UNHURRIED = Profile(name="unhurried", priority="quality")
-"""No deadline: what is answered must not depend on how busy the machine is."""
 
 
 @pytest.fixture(scope="module")
