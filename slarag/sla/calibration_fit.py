@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -12,10 +13,12 @@ from .cell_fit import confidence_model, crossed_confidences, measure_cells
 from .folds import folds
 from .measured_run import MeasuredRun
 from .plan import Plan
-from .validation import validate
+from .validation import validate, validate_others
 
 HOLD_OUT = 4
 """One question in this many is held out for the validation."""
+RUNS_PER_QUESTION = 8
+"""Runs of one question that the confidence is fitted to beside `others`."""
 
 
 def fit_calibration(
@@ -25,12 +28,14 @@ def fit_calibration(
     source: Source,
     seconds_per_passage: float,
     usd_per_device_second: float = USD_PER_DEVICE_SECOND,
+    others: Sequence[MeasuredRun] = (),
 ) -> Calibration:
     """The calibration that `runs` of `plans` give.
 
     Everything is fitted twice: to three quarters of the questions, which gives `validation` on the last quarter, and
-    then to all of them. The cells count answers by confidences from models that never saw the question. Runs of plans
-    that are not among `plans`, or no runs at all, raise `CalibrationError`.
+    then to all of them. The cells count answers by confidences from models that never saw the question. others: runs
+    on further questions that only the confidence is fitted to; many questions on a few plans each teach it more than
+    few on all. Runs of plans that are not among `plans`, or no runs at all, raise `CalibrationError`.
     """
     by_key = {plan.key: plan for plan in plans}
     unknown = sorted({run.plan_key for run in runs} - set(by_key))
@@ -41,14 +46,38 @@ def fit_calibration(
     base = Calibration(
         source=source, seconds_per_passage=seconds_per_passage, usd_per_device_second=usd_per_device_second
     )
+    kept, held = _split(runs)
+    kept_others, held_others = _split(others)
+    figures: dict[str, float] = {}
+    if kept and held:
+        trial = _fit(kept, kept_others, by_key, base)
+        figures = {**validate(trial, by_key, held), **validate_others(trial, held_others)}
+    return replace(_fit(runs, others, by_key, base), validation=figures)
+
+
+def _split(runs: Sequence[MeasuredRun]) -> tuple[list[MeasuredRun], list[MeasuredRun]]:
+    """Three quarters of the questions' runs, and the rest."""
     held = folds(runs, HOLD_OUT, salt="held-out") == 0
-    kept_runs = [run for run, out in zip(runs, held, strict=True) if not out]
-    held_runs = [run for run, out in zip(runs, held, strict=True) if out]
-    figures = validate(_fit(kept_runs, by_key, base), by_key, held_runs) if kept_runs and held_runs else {}
-    return replace(_fit(runs, by_key, base), validation=figures)
+    kept = [run for run, out in zip(runs, held, strict=True) if not out]
+    return kept, [run for run, out in zip(runs, held, strict=True) if out]
 
 
-def _fit(runs: Sequence[MeasuredRun], plans: dict[str, Plan], base: Calibration) -> Calibration:
-    cells = measure_cells(runs, crossed_confidences(runs))
+def _fit(
+    runs: Sequence[MeasuredRun], others: Sequence[MeasuredRun], plans: dict[str, Plan], base: Calibration
+) -> Calibration:
+    pool = [*_thinned(runs), *others] if others else runs
+    cells = measure_cells(runs, crossed_confidences(runs, pool))
     prior = replace(PRIOR, seconds_per_reading=base.seconds_per_passage)
-    return replace(base, cells=cells, backoff=fit_backoff(cells, plans, prior), confidence=confidence_model(runs))
+    return replace(base, cells=cells, backoff=fit_backoff(cells, plans, prior), confidence=confidence_model(pool))
+
+
+def _thinned(runs: Sequence[MeasuredRun]) -> list[MeasuredRun]:
+    """At most `RUNS_PER_QUESTION` runs of each question, spread over its plans: all on a question say much the same."""
+    by_question: dict[str, list[MeasuredRun]] = defaultdict(list)
+    for index, run in enumerate(runs):
+        by_question[run.question_id or f"run-{index}"].append(run)
+    return [
+        run
+        for of_question in by_question.values()
+        for run in of_question[:: max(1, -(-len(of_question) // RUNS_PER_QUESTION))]
+    ]

@@ -25,12 +25,16 @@ def confidence_model(runs: Sequence[MeasuredRun]) -> ConfidenceModel:
     return fit_confidence((run.features, not run.wrong) for run in runs if run.features is not None)
 
 
-def crossed_confidences(runs: Sequence[MeasuredRun]) -> Vector:
-    """The confidence of each run under a model fitted to other questions [runs]; 0 where there was no answer."""
-    fold = folds(runs, _FOLDS)
+def crossed_confidences(runs: Sequence[MeasuredRun], pool: Sequence[MeasuredRun] | None = None) -> Vector:
+    """The confidence of each run under a model fitted to other questions [runs]; 0 where there was no answer.
+
+    pool: the runs to fit to, `runs` themselves by default.
+    """
+    among = runs if pool is None else pool
+    fold, pool_fold = folds(runs, _FOLDS), folds(among, _FOLDS)
     found = np.zeros(len(runs))
     for held in range(_FOLDS):
-        model = confidence_model([run for run, at in zip(runs, fold, strict=True) if at != held])
+        model = confidence_model([run for run, at in zip(among, pool_fold, strict=True) if at != held])
         for index in np.flatnonzero(fold == held).tolist():
             found[index] = confidence_of(runs[index], model)
     return found

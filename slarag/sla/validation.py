@@ -56,6 +56,12 @@ def validate(calibration: Calibration, plans: Mapping[str, Plan], runs: Sequence
     return {name: round(value, 5) for name, value in figures.items()}
 
 
+def validate_others(calibration: Calibration, runs: Sequence[MeasuredRun]) -> dict[str, float]:
+    """Figures of the confidence alone on `runs`, named `others_`; none without runs."""
+    figures = {"runs": float(len(runs)), **_confidence(calibration, runs)} if runs else {}
+    return {f"others_{name}": round(value, 5) for name, value in figures.items()}
+
+
 def _predictions(calibration: Calibration, plans: Mapping[str, Plan], runs: Sequence[MeasuredRun]) -> list[Prediction]:
     idle = Conditions()
     found: dict[tuple[str, str], Prediction] = {}
