@@ -58,4 +58,5 @@ def test_own_backend(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "failed" not in said
     assert answer.question in said
     for citation in answer.citations:
-        assert (folder / citation.document_id).read_text(encoding="utf-8")[citation.start : citation.end] == citation.quote
+        source = (folder / citation.document_id).read_text(encoding="utf-8")
+        assert source[citation.start : citation.end] == citation.quote
