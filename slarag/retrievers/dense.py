@@ -38,10 +38,15 @@ class ExactIndex:
 
     def search(self, vector: Scores, k: int, ranks: Ranks) -> tuple[Rows, Scores]:
         """The best `k` rows for `vector`, float32 [dim], best first."""
-        faiss = _faiss()
-        wanted = min(k + _TIE_ROOM, len(self._vectors))
-        found = faiss.knn(vector.reshape(1, -1), self._vectors, wanted, metric=faiss.METRIC_INNER_PRODUCT)
-        return ordered(found[1][0], found[0][0], ranks, k)
+        faiss, size = _faiss(), len(self._vectors)
+        wanted = min(k + _TIE_ROOM, size)
+        while True:
+            found = faiss.knn(vector.reshape(1, -1), self._vectors, wanted, metric=faiss.METRIC_INNER_PRODUCT)
+            scores, rows = found[0][0], found[1][0]
+            # When the last found ties with the k-th, others that tie may have been left out.
+            if wanted == size or scores[-1] < scores[k - 1]:
+                return ordered(rows, scores, ranks, k)
+            wanted = min(4 * wanted, size)
 
 
 class HnswIndex:

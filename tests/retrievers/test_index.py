@@ -151,9 +151,9 @@ def test_an_index_open_while_another_takes_its_place_keeps_answering(facts: Path
     index = Index.open(folder)
     (facts / "amber.txt").write_text("Nothing of that name.")
     build_index([facts], folder, embedder=hash_embedder())
-    assert index.search("Baltic coast", method="lexical", k=1)[0].document_id == "amber.txt"
+    assert index.search("Baltic", method="lexical", k=1)[0].document_id == "amber.txt"
     assert index.source_text("amber.txt") == FACTS["amber.txt"]
-    assert Index.open(folder).search("Baltic coast", method="lexical", k=1) == []
+    assert Index.open(folder).search("Baltic", method="lexical", k=1) == []
 
 
 def test_an_index_inside_its_sources_is_no_source(facts: Path) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from ...sla.errors import CorpusError, IndexFolderError
+from ...sla.errors import CorpusError, IndexFolderError, SlaragError
 from ..embedder import Embedder
 from ..loaders import Corpus
 from ..ranking import Scores
 from ..splitter import Splitter
 from .index import Index
-from .manifest import EmbedderIdentity, SplitterSettings
+from .manifest import EmbedderIdentity
 from .progress import Progress
 from .report import BuildReport
 from .run import BuildRun
@@ -36,8 +36,10 @@ def build_index(
     corpus = Corpus(paths, strict=strict)
     corpus.files  # noqa: B018  raises before the folder is touched
     target, by, cut = Path(folder), embedder or Embedder(), splitter or Splitter()
-    with building(target) as staging:
-        run = BuildRun(target, staging, _identity_of(by), cut, progress, previous=_reusable(target, by, cut))
+    with (
+        building(target) as staging,
+        BuildRun(target, staging, _identity_of(by), cut, progress, previous=_reusable(target, by, cut)) as run,
+    ):
         run.read(corpus)
         return run.finish(by.encode, corpus.skipped)
 
@@ -57,14 +59,13 @@ def add(
     corpus = Corpus(paths, strict=strict)
     corpus.files  # noqa: B018  raises before the folder is touched
     target, by = Path(folder), embedder or Embedder()
-    Index.open(target).require(by)
+    _opened(target, lambda index: index.require(by)).close()
     with building(target) as staging:
-        previous = Index.open(target)
-        previous.require(by)
-        run = BuildRun(target, staging, _identity_of(by), _splitter_of(previous), progress, previous=previous)
-        run.read(corpus)
-        run.keep_rest()
-        return run.finish(by.encode, corpus.skipped)
+        previous = _opened(target, lambda index: index.require(by))
+        with BuildRun(target, staging, _identity_of(by), _splitter_of(previous), progress, previous=previous) as run:
+            run.read(corpus)
+            run.keep_rest()
+            return run.finish(by.encode, corpus.skipped)
 
 
 def remove(folder: Path | str, document_ids: Iterable[str], *, progress: Progress | None = None) -> BuildReport:
@@ -73,13 +74,13 @@ def remove(folder: Path | str, document_ids: Iterable[str], *, progress: Progres
     Raises `CorpusError` for an id that is not there and when none would be left.
     """
     target, unwanted = Path(folder), set(document_ids)
-    _check_removable(Index.open(target), unwanted)
+    _opened(target, lambda index: _check_removable(index, unwanted)).close()
     with building(target) as staging:
-        previous = Index.open(target)
-        _check_removable(previous, unwanted)
-        run = BuildRun(target, staging, previous.manifest.embedder, _splitter_of(previous), progress, previous=previous)
-        run.keep_rest(unwanted)
-        return run.finish(_never_encode, [])
+        previous = _opened(target, lambda index: _check_removable(index, unwanted))
+        made_by, cut = previous.manifest.embedder, _splitter_of(previous)
+        with BuildRun(target, staging, made_by, cut, progress, previous=previous) as run:
+            run.keep_rest(unwanted)
+            return run.finish(_never_encode, [])
 
 
 def _identity_of(embedder: Embedder) -> EmbedderIdentity:
@@ -91,15 +92,27 @@ def _splitter_of(index: Index) -> Splitter:
     return Splitter(size=settings.size, overlap=settings.overlap)
 
 
+def _opened(folder: Path, check: Callable[[Index], None]) -> Index:
+    """The index that is there, once `check` accepts it: before the lock is taken, and again behind it."""
+    index = Index.open(folder)
+    try:
+        check(index)
+    except SlaragError:
+        index.close()
+        raise
+    return index
+
+
 def _reusable(folder: Path, embedder: Embedder, splitter: Splitter) -> Index | None:
     """The index that is there, if its vectors would be the same."""
     try:
-        index = Index.open(folder)
-        index.require(embedder)
+        index = _opened(folder, lambda index: index.require(embedder))
     except IndexFolderError:
         return None
-    same = index.manifest.splitter == SplitterSettings(size=splitter.size, overlap=splitter.overlap)
-    return index if same else None
+    if _splitter_of(index) == splitter:
+        return index
+    index.close()
+    return None
 
 
 def _check_removable(index: Index, unwanted: set[str]) -> None:

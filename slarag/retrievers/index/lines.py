@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import mmap
 from array import array
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,9 @@ class LineWriter:
         np.save(offsets_path(self._path), np.asarray(self._offsets, dtype=np.int64), allow_pickle=False)
 
     def abandon(self) -> None:
-        """Close without saving the offsets."""
-        self._file.close()
+        """Close without saving the offsets; nothing happens after `close`."""
+        with suppress(OSError):  # the disk that refuses to write refuses to flush
+            self._file.close()
 
 
 class LineFile:

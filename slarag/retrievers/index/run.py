@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 
@@ -58,6 +58,14 @@ class BuildRun:
         self._digests: dict[str, str] = {}
         self._old_rows = array("q")  # per new row, its row in the previous index, or -1
         self._writer = StoreWriter(staging)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._writer.abandon()
+        if self._previous is not None:
+            self._previous.close()
 
     def read(self, corpus: Corpus) -> None:
         """Write the documents of `corpus`; those that did not change are copied."""
@@ -162,8 +170,6 @@ class BuildRun:
         self._reporter.tell(0, total, "write")
         (self._staging / SHARDS).unlink()
         files = checksums(self._staging)
-        if self._previous is not None:
-            self._previous.close()
         manifest = Manifest(
             data=publish(self._folder, self._staging),
             documents=self._writer.documents,

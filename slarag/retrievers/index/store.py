@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -80,8 +81,9 @@ class StoreWriter:
         np.save(self._folder / PASSAGE_RANKS, id_ranks(self._passage_ids), allow_pickle=False)
 
     def abandon(self) -> None:
-        """Close the files as they are."""
-        self._sources.close()
+        """Close the files as they are; nothing happens after `close`."""
+        with suppress(OSError):  # the disk that refuses to write refuses to flush
+            self._sources.close()
         self._documents.abandon()
         self._passages.abandon()
 

@@ -93,7 +93,7 @@ class Corpus:
                     self.skip(f"{file.path} {loaded.where}".strip(), "holds no text")
         except CorpusError as error:
             if self._strict:
-                raise
+                raise CorpusError(f"{str(file.path)!r} {error.message}", remedy=error.remedy) from None
             self.skip(str(file.path), str(error))
 
     def _refuse_all(self) -> None:

@@ -13,16 +13,14 @@ _CONTROL = frozenset(range(32)) - {9, 10, 12, 13, 27}
 
 
 def read_bytes(path: Path) -> bytes:
-    """The file's bytes; raises `CorpusError` when it cannot be read."""
+    """The file's bytes; raises `CorpusError` when it cannot be read. The corpus adds the path to such messages."""
     try:
         return path.read_bytes()
     except OSError as error:
-        raise CorpusError(
-            f"cannot read {str(path)!r}: {error.strerror}", remedy="check that it exists and its permissions"
-        ) from None
+        raise CorpusError(f"cannot be read ({error.strerror})", remedy="check its permissions") from None
 
 
-def refuse_binary(raw: bytes, path: Path) -> None:
+def refuse_binary(raw: bytes) -> None:
     """Raise `CorpusError` when `raw` does not look like text."""
     head = raw[:_HEAD]
     if head.startswith(_UTF16):
@@ -30,14 +28,14 @@ def refuse_binary(raw: bytes, path: Path) -> None:
     control = sum(byte in _CONTROL for byte in head)
     if b"\0" in head or control > len(head) // 50:
         raise CorpusError(
-            f"{str(path)!r} is a binary file",
+            "is a binary file",
             remedy="convert it to text, Markdown, HTML, PDF or JSONL, or leave it out",
         )
 
 
-def decode(raw: bytes, path: Path) -> str:
+def decode(raw: bytes) -> str:
     """UTF-8, UTF-16 with its mark, else Windows-1252, which every other text file can be read as."""
-    refuse_binary(raw, path)
+    refuse_binary(raw)
     if raw.startswith(_UTF16):
         return clean(raw.decode("utf-16", errors="replace"))
     try:

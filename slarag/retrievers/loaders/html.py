@@ -25,7 +25,7 @@ def load_html(path: Path) -> Iterator[Loaded]:
     from bs4 import BeautifulSoup
 
     raw = read_bytes(path)
-    refuse_binary(raw, path)
+    refuse_binary(raw)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its advice on parsers is for the page's author
         try:
@@ -34,7 +34,7 @@ def load_html(path: Path) -> Iterator[Loaded]:
             text = _visible_text(soup)
         except (RecursionError, AssertionError) as error:
             raise CorpusError(
-                f"cannot parse {str(path)!r}: {type(error).__name__}", remedy="save the page as plain text"
+                f"cannot be parsed ({type(error).__name__})", remedy="save the page as plain text"
             ) from None
     yield Loaded(text=text, title=title or path.stem)
 

@@ -22,9 +22,9 @@ def load_jsonl(path: Path) -> Iterator[Loaded | Refused]:
     """
     try:
         with _open(path) as file:
-            yield from _rows(file, path)
+            yield from _rows(file)
     except (OSError, EOFError, zlib.error) as error:
-        raise CorpusError(f"cannot read {str(path)!r}: {error}", remedy="check the file and its permissions") from None
+        raise CorpusError(f"cannot be read ({error})", remedy="check the file and its permissions") from None
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -32,7 +32,7 @@ def _open(path: Path) -> IO[bytes]:
     return cast(IO[bytes], gzip.open(path, "rb")) if packed else path.open("rb")
 
 
-def _rows(file: IO[bytes], path: Path) -> Iterator[Loaded | Refused]:
+def _rows(file: IO[bytes]) -> Iterator[Loaded | Refused]:
     found_any = False
     for number, line in enumerate(file, start=1):
         if not line.strip():
@@ -42,7 +42,7 @@ def _rows(file: IO[bytes], path: Path) -> Iterator[Loaded | Refused]:
         except ValueError as error:
             if not found_any:
                 raise CorpusError(
-                    f"{str(path)!r} line {number}: {error}",
+                    f"line {number} {error}",
                     remedy='write one {"doc_id": ..., "title": ..., "text": ...} a line',
                 ) from None
             yield Refused(where=f"line {number}", reason=str(error))

@@ -33,11 +33,11 @@ def load_pdf(path: Path) -> Iterator[Loaded]:
         raise
     except Exception as error:  # noqa: BLE001  a damaged PDF makes pypdf fail in many ways
         raise CorpusError(
-            f"cannot read the PDF {str(path)!r}: {type(error).__name__}",
+            f"is a damaged or locked PDF ({type(error).__name__})",
             remedy="open and save it again, or leave it out",
         ) from None
     if not text.strip():
-        raise CorpusError(f"the PDF {str(path)!r} holds no text", remedy="if it is scanned, run text recognition on it")
+        raise CorpusError("is a PDF without text", remedy="if it is scanned, run text recognition on it")
     yield Loaded(text=text, title=title or path.stem)
 
 

@@ -16,12 +16,12 @@ _MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 
 def load_text(path: Path) -> Iterator[Loaded]:
     """One document; its title is the file's name without the ending."""
-    yield Loaded(text=decode(read_bytes(path), path), title=path.stem)
+    yield Loaded(text=decode(read_bytes(path)), title=path.stem)
 
 
 def load_markdown(path: Path) -> Iterator[Loaded]:
     """One document with its marks kept; its title is the first heading. Front matter is left out."""
-    text = _MATTER.sub("", decode(read_bytes(path), path), count=1)
+    text = _MATTER.sub("", decode(read_bytes(path)), count=1)
     heading = _HEADING.search(text[:_HEADING_WITHIN])
     title = (heading["marked"] or heading["underlined"]).strip() if heading else path.stem
     yield Loaded(text=text, title=title)
