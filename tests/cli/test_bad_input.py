@@ -162,7 +162,9 @@ def test_an_index_of_another_embedder(cli: Cli, index: Path) -> None:
 
 
 def test_a_truncated_file_of_the_index(cli: Cli, built: Path, tmp_path: Path) -> None:
-    for at, name in enumerate(sorted(name for name in contents(built) if (built / name).stat().st_size)):
+    for at, name in enumerate(
+        sorted(name for name, content in contents(built).items() if len(content) > 0 and "lock" not in name)
+    ):
         index = Path(shutil.copytree(built, tmp_path / str(at)))
         path = index / name
         path.write_bytes(path.read_bytes()[:-1] if name != "manifest.json" else path.read_bytes()[:40])

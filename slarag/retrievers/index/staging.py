@@ -28,8 +28,10 @@ def building(folder: Path) -> Generator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         with exclusive(folder):
             _sweep(folder)
-            yield from _staging(folder / BUILDING)
-            _sweep(folder)
+            try:
+                yield from _staging(folder / BUILDING)
+            finally:
+                _sweep(folder)
     except (OSError, SlaragError) as error:
         if created:
             _remove_empty(folder)
@@ -75,6 +77,7 @@ def _refuse_foreign(folder: Path) -> None:
 
 def _sweep(folder: Path) -> None:
     """Remove the generations that the manifest does not name; those who have them open keep them."""
+    (folder / f"{MANIFEST}.new").unlink(missing_ok=True)
     try:
         current = read_manifest(folder).data
     except IndexFolderError:
