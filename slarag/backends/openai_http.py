@@ -20,7 +20,6 @@ from .wire.server import Server
 
 __all__ = ["ChatSettings", "OpenAIBackend"]
 
-METRICS_S = 0.25
 _PROBE = Prompt(
     user="Say hello.",
     schema={
@@ -75,9 +74,10 @@ class OpenAIBackend(PromptedBackend):
         return self
 
     async def load(self) -> BackendLoad:
-        """The server's queue, from vLLM's `/metrics`; zeros where it has none or is silent for a quarter second."""
+        """The server's queue, from vLLM's `/metrics`; zeros where it has none or is silent."""
         own = await super().load()
-        page = await self._server.page("metrics", METRICS_S) if self._has_metrics else None
+        timeout_s = self._settings.metrics_timeout_s
+        page = await self._server.page("metrics", timeout_s) if self._has_metrics else None
         self._has_metrics = page is not None
         return BackendLoad(
             waiting=int(metric_sum(page or "", "vllm:num_requests_waiting")),

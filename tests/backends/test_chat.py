@@ -277,7 +277,7 @@ def test_a_model_that_ignores_its_cancellation_is_abandoned() -> None:
         began = time.monotonic()
         with pytest.raises(BackendTimeoutError):
             await ChatBackend(model).generate(GenerateRequest(prompt="?", deadline=began + 0.05))
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5
         model._release.set()
         await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()}, timeout=5)
         assert len(asyncio.all_tasks()) == 1

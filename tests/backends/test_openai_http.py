@@ -94,7 +94,7 @@ def test_no_reply_outlives_the_deadline(server: ModelServer, mode: Mode, setting
     began = time.monotonic()
     with pytest.raises(BackendTimeoutError):
         run(backend, backend.answer(request(began + 0.2)))
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize(
@@ -166,8 +166,10 @@ def test_settings_reach_the_server(server: ModelServer) -> None:
     body, _ = server.requests[0]
     assert (body["model"], body["temperature"], body["max_tokens"], body["stream"]) == ("honest", 0.5, 99, False)
     assert body["response_format"]["json_schema"]["schema"]["additionalProperties"] is False
-    ask(server, ChatSettings(temperature=None, stream=True))
+    ask(server, ChatSettings(temperature=None, stream=True, max_tokens_field="max_completion_tokens"))
     body, _ = server.requests[1]
+    assert body["max_completion_tokens"] == 1024
+    assert "max_tokens" not in body
     assert "temperature" not in body
     assert "response_format" not in body
     assert body["stream"] is True
@@ -207,7 +209,7 @@ def test_connect_does_not_wait_for_ever(server: ModelServer) -> None:
 
 def test_the_load_is_vllms_queue_or_zeros(server: ModelServer) -> None:
     def load() -> BackendLoad:
-        backend = OpenAIBackend(server.url, "honest")
+        backend = OpenAIBackend(server.url, "honest", settings=ChatSettings(metrics_timeout_s=30))
         return run(backend, backend.load())
 
     assert load() == BackendLoad(waiting=7, running=4)
@@ -232,11 +234,24 @@ def test_a_missing_key_is_named(server: ModelServer, monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("HONEST_KEY", raising=False)
     with pytest.raises(ConfigurationError, match="HONEST_KEY"):
         ask(server, api_key_env="HONEST_KEY")
+    monkeypatch.setenv("HONEST_KEY", "sk-sécret")
+    with pytest.raises(ConfigurationError, match="HONEST_KEY") as failure:
+        ask(server, api_key_env="HONEST_KEY")
+    assert "cret" not in str(failure.value)
     assert not server.requests
 
 
 @pytest.mark.parametrize(
-    "url", ["localhost:8000", "ftp://host/v1", "http://", "http://me:pw@host/v1", "http://h/v1?k=1"]
+    "url",
+    [
+        "localhost:8000",
+        "ftp://host/v1",
+        "http://",
+        "http://me:pw@host/v1",
+        "http://h/v1?k=1",
+        "http://h:port",
+        "http://[::1",
+    ],
 )
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError) as failure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 _ALIKE = {
     **dict.fromkeys('"“”„«»', '["“”„«»]'),
@@ -16,14 +17,15 @@ _LATIN = "[0-9A-Za-zÀ-ÖØ-öø-ɏ]"
 def locate(text: str, quote: str) -> tuple[int, int] | None:
     """Start and end of the first place in `text` that reads as `quote`, or None.
 
-    Runs of white space, letter case and the typographic form of quotation marks and dashes may differ: models retype
-    them. The offsets are of `text` as it is, in characters. "art" does not stand in "party".
+    Runs of white space, letter case, how accents are encoded, and the typographic form of quotation marks and dashes
+    may differ: models retype them. The offsets are of `text` as it is, in characters. "art" does not stand in "party".
     """
-    words = quote.split()
-    if not words:
+    if not quote.strip():
         return None
     exact = re.search(_whole(re.escape(quote.strip())), text)
-    found = exact or re.search(_whole(r"\s+".join(map(_spelled, words))), text, re.IGNORECASE)
+    found = exact or re.search(
+        _whole(r"\s+".join(map(_spelled, unicodedata.normalize("NFC", quote).split()))), text, re.IGNORECASE
+    )
     return found.span() if found else None
 
 
@@ -32,4 +34,9 @@ def _whole(pattern: str) -> str:
 
 
 def _spelled(word: str) -> str:
-    return "".join(_ALIKE.get(letter) or re.escape(letter) for letter in word)
+    return "".join(_ALIKE.get(letter) or _encoded(letter) for letter in word)
+
+
+def _encoded(letter: str) -> str:
+    apart = unicodedata.normalize("NFD", letter)
+    return re.escape(letter) if apart == letter else f"(?:{re.escape(letter)}|{re.escape(apart)})"

@@ -31,18 +31,12 @@ async def read_events(response: httpx.Response, limit: int = MAX_BODY_BYTES) -> 
     Raises:
         UnusableBodyError: the stream is longer than `limit` bytes, or an event holds no JSON object.
     """
-    held = b""
-    async for piece in _bounded(response, limit):
-        *lines, held = (held + piece).split(b"\n")
-        for line in lines:
-            data = _data(line)
-            if data == b"[DONE]":
-                return
-            if data:
-                yield as_object(data)
-    last = _data(held)
-    if last and last != b"[DONE]":
-        yield as_object(last)
+    async for line in _lines(_bounded(response, limit)):
+        data = line[5:].strip() if line.startswith(b"data:") else b""
+        if data == b"[DONE]":
+            return
+        if data:
+            yield as_object(data)
 
 
 def as_object(raw: bytes) -> dict[str, Any]:
@@ -65,6 +59,13 @@ async def _bounded(response: httpx.Response, limit: int) -> AsyncIterator[bytes]
         yield piece
 
 
-def _data(line: bytes) -> bytes:
-    """The payload of a `data:` line; empty for comments, other fields and blank lines."""
-    return line[5:].strip() if line.startswith(b"data:") else b""
+async def _lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Lines, also the last one without an end; a line in many pieces is put together once."""
+    held: list[bytes] = []
+    async for piece in pieces:
+        first, *more = piece.split(b"\n")
+        held.append(first)
+        for line in more:
+            yield b"".join(held)
+            held = [line]
+    yield b"".join(held)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any, Literal, TypeGuard
 
 from ..prompted.completion import Completion, Prompt
 from ..protocol import Usage
@@ -17,13 +17,16 @@ class ChatSettings:
 
     temperature: None leaves it out, for models that refuse it. max_answer_tokens: limit on replies to answer and verify
     prompts. stream: read the reply as it is written. json_schema: send the reply's schema as `response_format`;
-    `connect` then checks that the server heeds it.
+    `connect` then checks that the server heeds it. metrics_timeout_s: how long `load` waits for the server.
+    max_tokens_field: what the server calls the limit on a reply; newer models of OpenAI know only the second name.
     """
 
     temperature: float | None = 0.0
     max_answer_tokens: int = 1024
     stream: bool = False
     json_schema: bool = False
+    metrics_timeout_s: float = 0.25
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
 
 
 def request_body(prompt: Prompt, model: str, settings: ChatSettings) -> dict[str, Any]:
@@ -32,7 +35,7 @@ def request_body(prompt: Prompt, model: str, settings: ChatSettings) -> dict[str
     body: dict[str, Any] = {
         "model": model,
         "messages": [*system, {"role": "user", "content": prompt.user}],
-        "max_tokens": prompt.max_tokens or settings.max_answer_tokens,
+        settings.max_tokens_field: prompt.max_tokens or settings.max_answer_tokens,
         "stream": settings.stream,
     }
     if settings.temperature is not None:

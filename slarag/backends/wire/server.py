@@ -94,6 +94,11 @@ class Server:
                     f"backend {self._backend!r} finds no key in the environment variable {self._api_key_env!r}",
                     remedy=f"export {self._api_key_env}=...",
                 )
+            if not (key.isascii() and key.isprintable()):
+                raise ConfigurationError(
+                    f"the key in the environment variable {self._api_key_env!r} holds characters that no key has",
+                    remedy="copy it again",
+                )
             headers["authorization"] = f"Bearer {key}"
         return headers
 
@@ -104,7 +109,12 @@ class Server:
         if client is None:
             timeout = httpx.Timeout(IDLE_S, connect=CONNECT_S, pool=None)
             limits = httpx.Limits(max_connections=None)
-            client = httpx.AsyncClient(timeout=timeout, limits=limits, trust_env=not self.address.is_loopback)
+            client = httpx.AsyncClient(
+                timeout=timeout,
+                limits=limits,
+                trust_env=not self.address.is_loopback,
+                verify=self.address.is_encrypted,  # certificates take long to load, and plain HTTP needs none
+            )
             self._clients[loop] = client
         return client
 
