@@ -16,7 +16,7 @@ from ..sla.calibration_fit import HOLD_OUT, fit_calibration
 from ..sla.confidence import expected_calibration_error
 from ..sla.folds import folds
 from ..sla.measured_run import MeasuredRun
-from .calibration_data import all_documents, choose_items
+from .calibration_data import all_documents, choose_items, choose_others, plans_for, reads_own_passages
 from .calibration_settings import CalibrationSettings
 from .formats import Dataset, load_dataset
 from .indexing import build
@@ -75,15 +75,18 @@ async def acalibrate(settings: CalibrationSettings, *, on_progress: OnProgress |
     tell = on_progress or _silent
     datasets = [load_dataset(path) for path in settings.data]
     items = choose_items(datasets, settings)
+    others = choose_others(datasets, settings, items)
     log = TrialLog(_claimed(settings, datasets) / "trials.jsonl")
     async with _opened(datasets, settings, tell) as measured:
         timed = await _timed(measured.run, items[: settings.timed], tell)
         seconds_per_passage = await measured.seconds_per_passage()
-        trials = await _trials(measured.run, items, log, settings.concurrency, tell)
-    calibration = _fitted(trials, timed, settings, datasets, seconds_per_passage, measured.usd_per_device_second)
+        trials = await _trials(measured.run, items, log, settings, tell)
+        further = await _further_trials(measured.run, others, log, settings, tell)
+    found = _Found(trials, further, timed, seconds_per_passage, measured.usd_per_device_second)
+    calibration = _fitted(found, settings, datasets)
     calibration.save(settings.out)
     return CalibrationReport(
-        path=settings.out, calibration=calibration, questions=len(items), failures=measured.run.failures
+        path=settings.out, calibration=calibration, questions=len(items) + len(others), failures=measured.run.failures
     )
 
 
@@ -91,7 +94,13 @@ def _claimed(settings: CalibrationSettings, datasets: Sequence[Dataset]) -> Path
     """The work folder of exactly this calibration: another one's trials are never mixed in."""
     from ..backends.reader.store import SHIPPED
 
-    content = [settings.seed, settings.limit, settings.unanswerable_share, *(plan.key for plan in settings.plans)]
+    content = [
+        settings.seed,
+        settings.limit,
+        settings.confidence_questions,
+        settings.unanswerable_share,
+        *(plan.key for plan in settings.plans),
+    ]
     weights = hashlib.sha256((SHIPPED / "reader.safetensors").read_bytes()).hexdigest()
     text = json.dumps([*content, weights, *(dataset.digest for dataset in datasets)])
     return settings.folder / hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -140,29 +149,48 @@ async def _timed(run: TrialRun, items: Sequence[EvalItem], tell: OnProgress) -> 
 
 
 async def _trials(
-    run: TrialRun, items: Sequence[EvalItem], log: TrialLog, concurrency: int, tell: OnProgress
+    run: TrialRun, items: Sequence[EvalItem], log: TrialLog, settings: CalibrationSettings, tell: OnProgress
 ) -> list[Trial]:
     held = log.read()
     for done, item in enumerate(items, start=1):
         if item.item_id not in held:
-            held[item.item_id] = await run.trials(item, concurrency=concurrency)
+            held[item.item_id] = await run.trials(item, settings.plans, concurrency=settings.concurrency)
             log.append(item.item_id, held[item.item_id])
-        tell(Progress(stage="measure", done=done, total=len(items)))
+        tell(Progress(stage="measure plans", done=done, total=len(items)))
     return [trial for item in items for trial in held[item.item_id]]
 
 
-def _fitted(
-    trials: Sequence[Trial],
-    timed: Sequence[TimedRun],
-    settings: CalibrationSettings,
-    datasets: Sequence[Dataset],
-    seconds_per_passage: float,
-    usd_per_device_second: float,
-) -> Calibration:
-    runs = measured_runs(trials, timed)
+async def _further_trials(
+    run: TrialRun, others: Sequence[EvalItem], log: TrialLog, settings: CalibrationSettings, tell: OnProgress
+) -> list[Trial]:
+    held = log.read()
+    for position, item in enumerate(others):
+        if item.item_id not in held:
+            held[item.item_id] = await run.trials(
+                item,
+                plans_for(position, settings.plans),
+                concurrency=settings.concurrency,
+                reading=reads_own_passages(position, item),
+            )
+            log.append(item.item_id, held[item.item_id])
+        tell(Progress(stage="measure confidence", done=position + 1, total=len(others)))
+    return [trial for item in others for trial in held[item.item_id]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    trials: list[Trial]
+    further: list[Trial]
+    timed: list[TimedRun]
+    seconds_per_passage: float
+    usd_per_device_second: float
+
+
+def _fitted(found: _Found, settings: CalibrationSettings, datasets: Sequence[Dataset]) -> Calibration:
+    runs, others = measured_runs(found.trials, found.timed), measured_runs(found.further, found.timed)
     source = Source(
         kind="measured",
-        description=_description(settings, trials),
+        description=_description(settings, found),
         data=tuple(f"{dataset.path.name} (sha256 {dataset.digest[:12]})" for dataset in datasets),
         machine=", ".join(f"{value}" for value in machine().values()),
     )
@@ -170,29 +198,33 @@ def _fitted(
         runs,
         settings.plans,
         source=source,
-        seconds_per_passage=seconds_per_passage,
-        usd_per_device_second=usd_per_device_second,
+        seconds_per_passage=found.seconds_per_passage,
+        usd_per_device_second=found.usd_per_device_second,
+        others=others,
     )
-    return replace(calibration, validation={**calibration.validation, **_before(trials, runs)})
+    before = {**_before("ece_before", found.trials, runs), **_before("others_ece_before", found.further, others)}
+    return replace(calibration, validation={**calibration.validation, **before})
 
 
-def _description(settings: CalibrationSettings, trials: Sequence[Trial]) -> str:
-    questions = len({trial.item_id for trial in trials})
+def _description(settings: CalibrationSettings, found: _Found) -> str:
+    questions = len({trial.item_id for trial in found.trials})
+    others = len({trial.item_id for trial in found.further})
     return (
         f"{len(settings.plans)} plans on {questions} questions, at most {settings.unanswerable_share:.0%} of them "
         f"without an answer (their F1 counts as 0), retrieval over all passages of the files, seed {settings.seed}; "
-        f"latency and device time from {settings.timed} questions timed alone"
+        f"confidence fitted to {others} further questions too; latency and device time from {settings.timed} "
+        f"questions timed alone"
     )
 
 
-def _before(trials: Sequence[Trial], runs: Sequence[MeasuredRun]) -> dict[str, float]:
+def _before(name: str, trials: Sequence[Trial], runs: Sequence[MeasuredRun]) -> dict[str, float]:
     """The calibration error that the engine's confidence had before, on the questions that validate the new one."""
     held = folds(runs, HOLD_OUT, salt="held-out") == 0
     kept = [trial for trial, out in zip(trials, held, strict=True) if out and trial.features is not None]
     if not kept:
         return {}
     error = expected_calibration_error([trial.confidence for trial in kept], [not trial.wrong for trial in kept])
-    return {"ece_before": round(error, 5)}
+    return {name: round(error, 5)}
 
 
 def _silent(progress: Progress) -> None:

@@ -4,44 +4,69 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, zip_longest
 
 from ..sla.errors import DataError
 from ..sla.evidence import Passage
+from ..sla.plan import Plan
 from .calibration_settings import CalibrationSettings
 from .formats import Dataset
 from .item import EvalItem
 
+CONFIDENCE_PLANS = 6
+READING_EVERY = 3
+
 
 def choose_items(datasets: Sequence[Dataset], settings: CalibrationSettings) -> list[EvalItem]:
-    """Questions with an answer key, taken from the files in turn."""
+    """Questions with an answer key, taken from the files in turn; few unanswerable ones."""
     per_file = -(-settings.limit // len(datasets))
-    drawn = [_drawn(dataset, per_file, settings) for dataset in datasets]
-    mixed = [item for row in zip(*_padded(drawn, per_file), strict=True) for item in row if item is not None]
-    if not mixed:
+    allowed = round(per_file * settings.unanswerable_share)
+    chosen = _in_turn([_drawn(dataset, per_file, allowed, settings.seed) for dataset in datasets])[: settings.limit]
+    if not chosen:
         raise DataError(
             f"no question of {[str(path) for path in settings.data]} has an answer to score",
             remedy="give questions with answers",
         )
-    return mixed[: settings.limit]
+    return chosen
 
 
-def _drawn(dataset: Dataset, count: int, settings: CalibrationSettings) -> list[EvalItem]:
-    allowed = round(count * settings.unanswerable_share)
+def choose_others(
+    datasets: Sequence[Dataset], settings: CalibrationSettings, without: Sequence[EvalItem]
+) -> list[EvalItem]:
+    """Further questions with an answer key, as the files mix them."""
+    taken = {item.item_id for item in without}
+    count = settings.confidence_questions
+    per_file = -(-count // len(datasets)) + len(taken)
+    rows = [_drawn(dataset, per_file, per_file, settings.seed) for dataset in datasets]
+    return _in_turn([[item for item in row if item.item_id not in taken] for row in rows])[:count]
+
+
+def plans_for(position: int, plans: Sequence[Plan]) -> list[Plan]:
+    """The few plans that further question `position` runs under; together the questions go through all."""
+    step = max(1, len(plans) // CONFIDENCE_PLANS)
+    return list(plans[position % step :: step])
+
+
+def reads_own_passages(position: int, item: EvalItem) -> bool:
+    """Whether further question `position` is read over its own passages instead of retrieving."""
+    return position % READING_EVERY == 0 and bool(item.passages)
+
+
+def _drawn(dataset: Dataset, count: int, allowed: int, seed: int) -> list[EvalItem]:
+    """`count` items with an answer key, at most `allowed` of them unanswerable."""
     taken: list[EvalItem] = []
-    for item in dataset.ranked(settings.seed):
+    for item in dataset.ranked(seed):
+        if len(taken) == count:
+            break
         if item.is_impossible:
             allowed -= 1
         if item.has_answer_key and (not item.is_impossible or allowed >= 0):
             taken.append(replace(item, item_id=f"{dataset.path.name}/{item.item_id}"))
-        if len(taken) == count:
-            break
     return taken
 
 
-def _padded(rows: Sequence[list[EvalItem]], length: int) -> Iterator[list[EvalItem | None]]:
-    for row in rows:
-        yield [*row, *[None] * (length - len(row))]
+def _in_turn(rows: Sequence[Sequence[EvalItem]]) -> list[EvalItem]:
+    return [item for column in zip_longest(*rows) for item in column if item is not None]
 
 
 def all_documents(datasets: Iterable[Dataset]) -> Iterator[Passage]:

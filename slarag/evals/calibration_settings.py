@@ -16,7 +16,9 @@ class CalibrationSettings:
     data: question files; retrieval runs over the passages of all of them. out: the calibration file to write.
     work: folder for the index and the trials, from which an interrupted calibration goes on; beside `out` by default.
     limit: questions, spread evenly over the files and drawn by `seed`. unanswerable_share: at most this share of them.
-    timed: questions on which every plan is also timed, alone and without a memory. concurrency: plans in flight.
+    confidence_questions: further ones, as the files mix them, that the confidence alone is fitted to; each runs under
+    a few plans, one in three of them over its own passages. timed: questions on which every plan is also timed, alone
+    and without a memory. concurrency: plans in flight.
     """
 
     data: tuple[Path, ...]
@@ -24,7 +26,8 @@ class CalibrationSettings:
     work: Path | None = None
     limit: int = 200
     seed: int = 0
-    unanswerable_share: float = 0.15
+    unanswerable_share: float = 0.2
+    confidence_questions: int = 240
     timed: int = 4
     concurrency: int = 16
     plans: tuple[Plan, ...] = field(default_factory=default_plan_space)

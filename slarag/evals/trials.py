@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from ..sla.answer import Answer
 from ..sla.confidence import ConfidenceFeatures
 from ..sla.errors import SlaragError
+from ..sla.evidence import Passage
 from ..sla.intents import Intent, IntentPrediction
 from ..sla.plan import Plan
 from ..sla.profile import Profile
@@ -34,6 +35,7 @@ class Measurable(Protocol):
         profile: Profile | None = None,
         *,
         plan: Plan | None = None,
+        passages: Sequence[Passage] | None = None,
         intent: IntentPrediction | None = None,
     ) -> Answer:
         """Answer a question; see `Engine.aask`."""
@@ -84,8 +86,9 @@ class TimedRun:
 
 
 class TrialRun:
-    """Runs plans on questions. `forget` makes the reader forget what it has read.
+    """Runs plans on questions.
 
+    `plans` are timed; `forget` makes the reader forget what it has read.
     failures: by error code, how many trials could not be measured; they are nobody's score.
     """
 
@@ -95,8 +98,10 @@ class TrialRun:
         self._forget = forget
         self.failures: dict[str, int] = {}
 
-    async def trials(self, item: EvalItem, *, concurrency: int) -> list[Trial]:
-        """Every plan on `item`, `concurrency` at a time, sharing one memory."""
+    async def trials(
+        self, item: EvalItem, plans: Sequence[Plan], *, concurrency: int, reading: bool = False
+    ) -> list[Trial]:
+        """`plans` on `item`, `concurrency` at a time, sharing one memory; `reading` over its own passages."""
         memory, free = Memory(), asyncio.Semaphore(concurrency)
         with remembering(memory):
             intent = await self._engine.aclassify(item.question)
@@ -104,10 +109,10 @@ class TrialRun:
         async def one(plan: Plan) -> Trial | None:
             async with free:
                 with remembering(memory):
-                    answer = await self._ask(item, plan, intent)
+                    answer = await self._ask(item, plan, intent, item.passages if reading else None)
             return None if answer is None else _trial(item, plan, answer)
 
-        found = await asyncio.gather(*(one(plan) for plan in self._plans))
+        found = await asyncio.gather(*(one(plan) for plan in plans))
         self._forget()
         return [trial for trial in found if trial is not None]
 
@@ -117,7 +122,7 @@ class TrialRun:
         for plan in self._plans:
             self._forget()
             began = time.perf_counter()
-            answer = await self._ask(item, plan, None)
+            answer = await self._ask(item, plan)
             took_ms = (time.perf_counter() - began) * 1000
             if answer is not None:
                 runs.append(
@@ -130,9 +135,15 @@ class TrialRun:
                 )
         return runs
 
-    async def _ask(self, item: EvalItem, plan: Plan, intent: IntentPrediction | None) -> Answer | None:
+    async def _ask(
+        self,
+        item: EvalItem,
+        plan: Plan,
+        intent: IntentPrediction | None = None,
+        passages: Sequence[Passage] | None = None,
+    ) -> Answer | None:
         try:
-            return await self._engine.aask(item.question, UNBOUND, plan=plan, intent=intent)
+            return await self._engine.aask(item.question, UNBOUND, plan=plan, passages=passages, intent=intent)
         except SlaragError as error:
             self.failures[error.code] = self.failures.get(error.code, 0) + 1
             return None

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from slarag.evals import CalibrationSettings, calibrate, load_dataset
-from slarag.evals.calibration_data import choose_items
+from slarag.evals.calibration_data import choose_items, choose_others, plans_for
 from slarag.evals.replay import measured_runs
 from slarag.evals.trials import TimedRun, Trial, TrialLog
 from slarag.sla.calibration import Calibration
 from slarag.sla.confidence import ConfidenceFeatures
 from slarag.sla.errors import ConfigurationError, DataError
-from slarag.sla.plan import Plan
+from slarag.sla.plan import Plan, default_plan_space
 
 PLANS = (Plan(passages=1), Plan(passages=2, rerank=True, verification="support"))
 
@@ -56,6 +56,19 @@ def test_questions_are_taken_from_the_files_in_turn_with_few_unanswerable_ones(t
     assert sum(item.is_impossible for item in items) <= 4
 
 
+def test_further_questions_are_others_and_go_through_all_plans(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "a.jsonl", 40, 20)
+    settings = CalibrationSettings(data=(data,), out=tmp_path / "c.json", limit=10, confidence_questions=25)
+    datasets = [load_dataset(data)]
+    items = choose_items(datasets, settings)
+    others = choose_others(datasets, settings, items)
+    assert len(others) == 25
+    assert not {item.item_id for item in items} & {item.item_id for item in others}
+    assert sum(item.is_impossible for item in others) > 5
+    space = default_plan_space()
+    assert {plan.key for at in range(40) for plan in plans_for(at, space)} == {plan.key for plan in space}
+
+
 def test_a_run_takes_its_reading_and_what_its_plan_takes_anyway() -> None:
     trials = [trial("p", "1", 0.1), trial("p", "2", 0.3), trial("other", "2", 0.1)]
     # Alone, reading took twice as long as in shared batches, and 20 ms went elsewhere.
@@ -77,7 +90,9 @@ def test_trials_survive_the_disk_and_a_line_cut_short(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_every_plan_is_measured_with_the_shipped_reader(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "houses.jsonl", 8, 1)
-    settings = CalibrationSettings(data=(data,), out=tmp_path / "c.json", limit=6, timed=1, plans=PLANS)
+    settings = CalibrationSettings(
+        data=(data,), out=tmp_path / "c.json", limit=6, timed=1, confidence_questions=2, plans=PLANS
+    )
     report = calibrate(settings)
     made = Calibration.load(tmp_path / "c.json")
     assert report.failures == {}
@@ -86,7 +101,7 @@ def test_every_plan_is_measured_with_the_shipped_reader(tmp_path: Path) -> None:
     assert all(cell.n == 6 for cell in made.cells if cell.intent == "any")
     larger, smaller = (next(c for c in made.cells if c.plan == plan.key and c.intent == "any") for plan in PLANS[::-1])
     assert larger.device_seconds > smaller.device_seconds
-    assert "6 questions" in report.table()
+    assert "8 questions" in report.table()
     assert json.loads(json.dumps(report.to_dict()))["schema"] == 1
     # A second calibration finds the trials of the first.
     assert {cell.plan: cell.f1 for cell in calibrate(settings).calibration.cells} == {c.plan: c.f1 for c in made.cells}
