@@ -154,7 +154,7 @@ class Engine:
     async def aclassify(self, question: str) -> IntentPrediction:
         """The intent of `question`."""
         text = self._query(question, None).question
-        return await self._parts.classify(text, await self._parts.vector(text))
+        return self._parts.classify(text, await self._parts.vector(text))
 
     def classify(self, question: str) -> IntentPrediction:
         """`aclassify` for synchronous callers."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -19,9 +19,6 @@ from .sla.intents import INTENTS, IntentPrediction
 from .sla.mapper import Mapper
 from .sla.plan import default_plan_space
 
-if TYPE_CHECKING:
-    from .retrievers.embedder import Embedder
-
 LOAD_LIMIT_S = 0.1
 """How long a backend may take to tell its load before the question goes on without it."""
 QUESTION_DIM = 384
@@ -31,8 +28,8 @@ UNKNOWN_INTENT = IntentPrediction({intent: 1 / len(INTENTS) for intent in INTENT
 class Classifier(Protocol):
     """What tells the intent of a question."""
 
-    def predict(self, question: str, vector: np.ndarray) -> IntentPrediction:
-        """The intents' probabilities; `vector` is the question's all-MiniLM-L6-v2 embedding, float32 [384]."""
+    def predict(self, question: str, vector: np.ndarray | None) -> IntentPrediction:
+        """The intents' probabilities; `vector` is the question's all-MiniLM-L6-v2 vector, float32 [384], if known."""
         ...
 
 
@@ -42,24 +39,20 @@ class Parts:
 
     retriever: PassageRetriever
     backends: tuple[Backend, ...]
-    classifier: Classifier | None
+    classifier: Classifier
     mapper: Mapper
     calibration: Calibration
     closers: list[Callable[[], Awaitable[None]]]
-    _embedder: Embedder | None = None
 
     async def vector(self, question: str) -> np.ndarray | None:
         """The question's vector for dense retrieval, float32 [dim]; None if the retriever has no embedder."""
         vectors = await self.retriever.embed([question])
         return None if vectors is None else vectors[0]
 
-    async def classify(self, question: str, vector: np.ndarray | None) -> IntentPrediction:
-        """The question's intent; every intent is equally likely without a classifier."""
-        if self.classifier is None:
-            return UNKNOWN_INTENT
-        if vector is None or vector.shape != (QUESTION_DIM,):
-            vector = (await self._own_embedder().embed([question]))[0]
-        return self.classifier.predict(question, np.asarray(vector))
+    def classify(self, question: str, vector: np.ndarray | None) -> IntentPrediction:
+        """The question's intent, by its wording alone when `vector` is not one of all-MiniLM-L6-v2's."""
+        known = vector is not None and vector.shape == (QUESTION_DIM,)
+        return self.classifier.predict(question, vector if known else None)
 
     async def conditions(self) -> Conditions:
         """The state of the first backend; what is true of an idle one if it cannot say within `LOAD_LIMIT_S`."""
@@ -79,15 +72,6 @@ class Parts:
         """Close what the engine opened; twice is fine."""
         while self.closers:
             await self.closers.pop()()
-
-    def _own_embedder(self) -> Embedder:
-        """For retrievers without an embedder: the classifier needs the vector all the same."""
-        if self._embedder is None:
-            from .retrievers.embedder import Embedder
-
-            embedder = self._embedder = Embedder()
-            self.closers.append(lambda: asyncio.to_thread(embedder.close))
-        return self._embedder
 
 
 def open_parts(

@@ -104,7 +104,7 @@ class QueryRun:
         with self._stage("embed"):
             self._vector = await self._parts.vector(self._query.question)
         with self._stage("classify"):
-            intent = self._query.intent or await self._parts.classify(self._query.question, self._vector)
+            intent = self._query.intent or self._parts.classify(self._query.question, self._vector)
         self._outcome.intent = intent
         self._emit(IntentEvent(intent=intent))
 
@@ -142,7 +142,7 @@ class QueryRun:
             retriever=self._retriever,
             models=self._models,
             confidence=self._parts.calibration.confidence,
-            race=Race(suffices(plan.arbitration, plan.replicas)),
+            race=Race(suffices(plan.arbitration, plan.replicas) if plan.replicas > 1 else None),
             escalations=escalations,
             emit=self._tell,
         )

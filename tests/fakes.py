@@ -197,5 +197,5 @@ class FixedClassifier:
     def __init__(self, intent: Intent | IntentPrediction = "factoid") -> None:
         self.prediction = intent if isinstance(intent, IntentPrediction) else IntentPrediction.certain(intent)
 
-    def predict(self, question: str, vector: np.ndarray) -> IntentPrediction:
+    def predict(self, question: str, vector: np.ndarray | None) -> IntentPrediction:
         return self.prediction

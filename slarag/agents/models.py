@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from ..backends.protocol import AnswerRequest, AnswerResult, Backend, VerifyRequest, VerifyResult
 from ..sla.budget import Budget
 from ..sla.errors import BackendError, BackendTimeoutError, CostCapError, SlaragError
-from .race import run_detached
+from .race import run_unless
 
 Result = TypeVar("Result", AnswerResult, VerifyResult)
 
@@ -48,13 +48,19 @@ class Models:
     async def _charged(
         self, backend: Backend, task: str, work: Coroutine[Any, Any, Result], stop: asyncio.Future[None] | None
     ) -> Result | None:
-        if self.capped is not None:
+        if (refusal := self._refusal()) is not None:
             work.close()
-            raise self.capped
+            raise refusal
         result = await _guarded(backend, task, work, stop)
         if result is not None:
             self._charge(f"{backend.name}.{task}", result)
         return result
+
+    def _refusal(self) -> SlaragError | None:
+        """Why nothing more may be called: the money is spent, or the time."""
+        if self.capped is None and self._budget.expired:
+            return BackendTimeoutError("the deadline passed before the call")
+        return self.capped
 
     def _charge(self, what: str, result: AnswerResult | VerifyResult) -> None:
         try:
@@ -68,7 +74,7 @@ async def _guarded(
 ) -> Result | None:
     """The work's result; whatever a backend raises becomes a `BackendError` that names it."""
     try:
-        return await run_detached(work, stop)
+        return await run_unless(stop, work)
     except SlaragError:
         raise
     except TimeoutError as error:

@@ -11,7 +11,7 @@ from ..sla.evidence import Passage
 from .branch import HasContext, finish, is_over, passages_of
 from .context import RunContext
 from .events import PassagesEvent
-from .race import run_detached
+from .race import run_unless
 from .state import QueryState
 from .text import follow_up
 
@@ -47,7 +47,7 @@ class Retriever:
         began = time.monotonic()
         search = context.retriever.retrieve(query, method=settings.retrieval, k=k, vector=vector)
         try:
-            found = await run_detached(search, context.race.settled)
+            found = await run_unless(context.race.settled, search)
         except SlaragError:
             raise
         except Exception as error:

@@ -84,7 +84,7 @@ def test_at_the_cap_the_best_answer_so_far_is_given() -> None:
     with engine(model) as asked:
         answer = asked.ask(QUESTION, profile(usd=0.0005), plan=Plan(rerank=True, verification="support"))
     assert answer.text == "Mara Quill"
-    assert len(model.answered) == 1 and not model.verified, "nothing is bought after the cap"
+    assert (len(model.answered), len(model.verified)) == (1, 0), "nothing is bought after the cap"
     assert not next(result for result in answer.report if result.objective == "cost").met
 
 

@@ -63,7 +63,7 @@ def test_knob_hops() -> None:
     assert first[0] == QUESTION
     assert second[0].startswith(QUESTION)
     assert "Mara Quill" in second[0]
-    assert first[3] and not second[3], "only the question itself has a vector already"
+    assert (first[3], second[3]) == (True, False), "only the question itself has a vector already"
     hops = [event for event in events if isinstance(event, PassagesEvent)]
     assert [event.hop for event in hops] == [1, 2]
     assert hops[1].passages[0] == hops[0].passages[0], "the first hop's best stays"
