@@ -26,7 +26,8 @@ _SHIPPED = Path(__file__).with_name("weights") / "intents.npz"
 class IntentClassifier:
     """Multinomial logistic regression over [vector, wording].
 
-    of_vector: float32 [384, 7]. of_wording: float32 [len(wording.NAMES), 7]. bias: float32 [7]; the columns are `INTENTS`.
+    of_vector: float32 [384, 7]. of_wording: float32 [len(wording.NAMES), 7]. bias: float32 [7]; the columns are
+    `INTENTS`.
     """
 
     of_vector: Matrix
@@ -45,7 +46,7 @@ class IntentClassifier:
         return _shipped() if path is None else _load(Path(path))
 
     def predict(self, question: str, vector: npt.NDArray[np.float32] | None) -> IntentPrediction:
-        """The intents of `question`, whose unit vector is `vector` float32 [384], or None to go by the wording alone."""
+        """The intents of `question`; `vector`: its unit vector, float32 [384], or None to go by the wording alone."""
         scores = wording(question) @ self.of_wording + self.bias
         if vector is not None:
             if vector.shape != (DIM,):

@@ -99,7 +99,9 @@ def test_the_threshold_is_zero_when_abstaining_is_not_allowed() -> None:
         pytest.param(MINE + "name: other\n", 7, ["duplicate key 'name'", "line 1"], id="duplicate"),
         pytest.param(MINE + "  p95_ms: 3\n", 7, ["unknown key 'objectives.p95_ms'"], id="wrong-level"),
         pytest.param(MINE.replace("2000", "200"), 4, ["deadline_ms 200 is under p95_ms 900"], id="deadline-under-p95"),
-        pytest.param(MINE.replace("900", "-1"), 5, ["'objectives.latency.p95_ms'", "greater than 0", "-1"], id="negative"),
+        pytest.param(
+            MINE.replace("900", "-1"), 5, ["'objectives.latency.p95_ms'", "greater than 0", "-1"], id="negative"
+        ),
         pytest.param(MINE.replace("900", ".inf"), 5, ["'objectives.latency.p95_ms'"], id="infinite"),
         pytest.param(MINE.replace("900", "soon"), 5, ["'objectives.latency.p95_ms'", "'soon'"], id="no-number"),
         pytest.param(MINE.replace("quality", "speed"), 2, ["'priority'", "'latency', 'cost'"], id="no-such-priority"),
