@@ -26,15 +26,10 @@ def spread(values: Sequence[float], unit: str) -> Figure:
 
 def median(values: Sequence[float], unit: str) -> Figure:
     """The median with its 95 % bootstrap interval (Efron 1979)."""
-    return quantile(values, 0.5, unit)
-
-
-def quantile(values: Sequence[float], at: float, unit: str) -> Figure:
-    """The order statistic at `at`, in [0, 1], with its 95 % bootstrap interval (Efron 1979)."""
     data = np.asarray(values, dtype=np.float64)
-    drawn = np.random.default_rng(0).choice(data, (_RESAMPLES, len(data)))
-    low, high = np.quantile(np.quantile(drawn, at, axis=1), (0.025, 0.975))
-    return _figure(float(np.quantile(data, at)), unit, float(low), float(high), len(values))
+    drawn = np.median(np.random.default_rng(0).choice(data, (_RESAMPLES, len(data))), axis=1)
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return _figure(float(np.median(data)), unit, float(low), float(high), len(values))
 
 
 def share(hits: int, total: int) -> Figure:
@@ -43,11 +38,6 @@ def share(hits: int, total: int) -> Figure:
     centre = (rate + _Z**2 / (2 * total)) / (1 + _Z**2 / total)
     half = _Z / (1 + _Z**2 / total) * math.sqrt(rate * (1 - rate) / total + _Z**2 / (4 * total**2))
     return _figure(rate, "share", max(0.0, centre - half), min(1.0, centre + half), total)
-
-
-def counted(value: float, unit: str, n: int) -> Figure:
-    """A figure that is counted, not sampled."""
-    return _figure(value, unit, value, value, n)
 
 
 def document(workload: Mapping[str, Any], figures: Mapping[str, Figure]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Building and searching an index: throughput beside the bare embedder, memory, time of a search, approximate recall.
 
-The bare embedder is sentence-transformers' `encode`, which sorts the texts by length, over the same texts in a process of
-its own; both times are without imports and loading the model. Memory is the peak of the building process over what it
-takes with everything imported. Searches run on one core, without the question's embedding.
+The bare embedder is sentence-transformers' `encode`, which sorts the texts by length, over the same texts in a process
+of its own; both times are without imports and loading the model. Memory is the peak of the building process over what
+it takes with everything imported. Searches run on one core, without the question's embedding.
 
     python bench/index.py [--data FOLDER] [--limit N] [--rounds N] [--json]
 """
@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -41,6 +42,7 @@ from slarag.retrievers.splitter import Splitter
 from slarag.sla.plan import RetrievalMethod
 
 QUESTIONS = 300
+PASSAGES = 8
 NEIGHBOURS = 10
 BATCH = 64
 HEAVY = ("torch", "sentence_transformers", "faiss", "bm25s", "Stemmer", "langchain_core.documents")
@@ -113,6 +115,7 @@ def _apart(function: Callable[..., Any], *arguments: object) -> Any:
 def _bare(corpus: Path) -> float:
     texts = [searchable(row["title"], row["text"]) for row in _rows(corpus)]
     library: Any = importlib.import_module("sentence_transformers")
+    importlib.import_module("transformers.utils.logging").disable_progress_bar()
     model = library.SentenceTransformer(str(MiniLmEncoder().folder), device="cpu", local_files_only=True)
     model.encode(texts[:BATCH], batch_size=BATCH, show_progress_bar=False)
     began = time.perf_counter()
@@ -140,10 +143,8 @@ def _search(folder: Path, questions: list[str]) -> dict[str, Figure]:
     methods: tuple[RetrievalMethod, ...] = ("lexical", "dense", "hybrid")
     for method in methods:
         times = [
-            _milliseconds(
-                lambda question=question, vector=vector: index.search(question, method=method, k=8, vector=vector)
-            )
-            for question, vector in [*zip(questions, vectors, strict=True)][:QUESTIONS]
+            _milliseconds(partial(index.search, question, method=method, k=PASSAGES, vector=vector))
+            for question, vector in zip(questions, vectors, strict=True)
         ]
         found[f"{method}_search_p50"] = median(times, "ms")
     return {**found, **_approximation(index, vectors)}
