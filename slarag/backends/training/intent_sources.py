@@ -118,7 +118,7 @@ def _multihop_rag(row: Row) -> Intent | None:
 
 
 def _squad(row: Row) -> Intent | None:
-    """Asked in the plural with an answer that enumerates: a list; a short answer: a fact; `why` and `how` are left out."""
+    """Asked in the plural with an answer that enumerates: a list; a short answer: a fact; the rest is left out."""
     answer = str(row["answers"][0]) if row["answers"] else ""
     if _OPEN.search(_text(row)):
         return None
