@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import random
 import statistics
 import tempfile
@@ -22,6 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from _common import Figure, document, show, spread
+from _handwritten_chain import handwritten_chain
+
 from slarag.backends.reader.backend import EmbeddedReader
 from slarag.demo import pages_folder, questions_file
 from slarag.engine import Engine
@@ -29,13 +31,13 @@ from slarag.evals.formats import load_dataset
 from slarag.evals.indexing import build
 from slarag.evals.intervals import mean
 from slarag.evals.item import EvalItem
-from slarag.evals.machine import machine
 from slarag.evals.scoring import best_answer_f1
 from slarag.retrievers.embedder import Embedder
 from slarag.retrievers.index import IndexRetriever, build_index
 from slarag.sla.matching import normalise_answer
 
 CONCURRENCY = 8
+BAR_SPEEDUP = 2.0
 Ask = Callable[[Sequence[str]], list[str]]
 
 
@@ -61,8 +63,8 @@ def main() -> None:
     items = _items(options)
     with tempfile.TemporaryDirectory() as folder:
         results = asyncio.run(_measure(items, _index(options, Path(folder)), options))
-    document = _document(items, results, options)
-    print(json.dumps(document, indent=1) if options.json else _text(document))
+    figures = _figures(items, results, options.seed)
+    show(document(_workload(options, len(items)), figures), as_json=options.json)
 
 
 def _options() -> argparse.Namespace:
@@ -95,8 +97,6 @@ def _index(options: argparse.Namespace, folder: Path) -> Path:
 
 
 async def _measure(items: Sequence[EvalItem], folder: Path, options: argparse.Namespace) -> dict[str, Result]:
-    from _handwritten_chain import handwritten_chain
-
     # Neither side may keep a question's vector from the round before.
     embedder, reader = Embedder(cache_size=0), EmbeddedReader()
     retriever = IndexRetriever.open(folder, embedder)
@@ -137,54 +137,35 @@ def _rounds(sides: Sequence[Side], questions: Sequence[str], options: argparse.N
     return results
 
 
-def _document(items: Sequence[EvalItem], results: dict[str, Result], options: argparse.Namespace) -> dict[str, Any]:
-    figures: dict[str, Any] = {}
+def _figures(items: Sequence[EvalItem], results: dict[str, Result], seed: int) -> dict[str, Figure]:
+    figures: dict[str, Figure] = {}
     scores = {name: _scores(items, result.answers) for name, result in results.items()}
     for name, result in results.items():
-        figures[f"{name}_qps"] = _spread(result.rates, "questions/s")
-        figures[f"{name}_f1"] = {"unit": "share", **mean(scores[name], seed=options.seed).to_dict()}
+        figures[f"{name}_qps"] = spread(result.rates, "questions/s")
+        figures[f"{name}_f1"] = {"unit": "share", **mean(scores[name], seed=seed).to_dict()}
     chains = [results["chain_one_at_a_time"].rates, results["chain_threads"].rates]
     best = max(chains, key=statistics.median)
-    figures["speedup"] = _spread([a / b for a, b in zip(results["slarag"].rates, best, strict=True)], "ratio")
+    figures["speedup"] = spread([a / b for a, b in zip(results["slarag"].rates, best, strict=True)], "ratio")
     gains = [a - b for a, b in zip(scores["slarag"], scores["chain_one_at_a_time"], strict=True)]
-    figures["f1_gain"] = {"unit": "share", **mean(gains, seed=options.seed).to_dict()}
+    figures["f1_gain"] = {"unit": "share", **mean(gains, seed=seed).to_dict()}
+    return figures
+
+
+def _workload(options: argparse.Namespace, questions: int) -> dict[str, Any]:
     return {
-        "schema": 1,
-        "machine": machine(),
-        "workload": {
-            "data": options.data.name if options.data else "the shipped knowledge base",
-            "questions": len(items),
-            "concurrency": CONCURRENCY,
-            "profile": options.profile,
-            "chain_passages": options.passages,
-            "rounds": options.rounds,
-            "seed": options.seed,
-        },
-        "figures": figures,
+        "data": options.data.name if options.data else "the shipped knowledge base",
+        "questions": questions,
+        "concurrency": CONCURRENCY,
+        "profile": options.profile,
+        "chain_passages": options.passages,
+        "rounds": options.rounds,
+        "seed": options.seed,
+        "bar_speedup": BAR_SPEEDUP,
     }
 
 
 def _scores(items: Sequence[EvalItem], answers: Sequence[str]) -> list[float]:
     return [best_answer_f1(answer, item.answers) for item, answer in zip(items, answers, strict=True)]
-
-
-def _spread(values: Sequence[float], unit: str) -> dict[str, Any]:
-    return {
-        "value": statistics.median(values),
-        "unit": unit,
-        "low": min(values),
-        "high": max(values),
-        "n": len(values),
-    }
-
-
-def _text(document: dict[str, Any]) -> str:
-    workload = ", ".join(f"{name} {value}" for name, value in document["workload"].items())
-    lines = [
-        f"{name:28} {figure['value']:8.3f} {figure['unit']:12} [{figure['low']:.3f}, {figure['high']:.3f}]"
-        for name, figure in document["figures"].items()
-    ]
-    return "\n".join([workload, *lines])
 
 
 if __name__ == "__main__":

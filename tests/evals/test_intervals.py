@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slarag.evals.intervals import UNMEASURED, mean, percentile, share, statistic
 
 
+@settings(deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=200))
 def test_a_share_lies_in_its_interval_within_0_and_1(hits: list[bool]) -> None:
     figure = share(hits)
