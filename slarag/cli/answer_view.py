@@ -13,17 +13,17 @@ from .words import MET, dollars, shortened, verdict
 
 if TYPE_CHECKING:
     from ..sla.answer import Answer
-    from ..sla.evidence import Citation
+    from ..sla.evidence import Citation, Passage
     from ..sla.report import ObjectiveResult
 
 QUOTE_CHARACTERS = 200
+CONTEXT_CHARACTERS = 60
 
 
 def answer_view(answer: Answer) -> Group:
     """The answer or abstention, its citations, and below it confidence, plan, cost and report."""
-    return Group(
-        headline(answer), *map(citation_line, answer.citations), Text(""), _facts(answer), report_lines(answer.report)
-    )
+    cited = [citation_line(citation, answer.passages) for citation in answer.citations]
+    return Group(headline(answer), *cited, Text(""), _facts(answer), report_lines(answer.report))
 
 
 def headline(answer: Answer) -> Text:
@@ -36,11 +36,28 @@ def headline(answer: Answer) -> Text:
     return line
 
 
-def citation_line(citation: Citation) -> Text:
-    """A quote and where it stands."""
+def citation_line(citation: Citation, passages: Sequence[Passage]) -> Text:
+    """A quote, the words around it in its passage, and where it stands."""
+    before, after = _around(citation, passages)
     quote = shortened(printable(citation.quote), QUOTE_CHARACTERS)
-    source = printable(citation.title or citation.document_id)
-    return Text("  “").append(quote).append(f"”  {source} [{citation.start}:{citation.end}]", style="dim")
+    line = Text("“").append(before, style="dim").append(quote, style="underline").append(after, style="dim")
+    source = printable(citation.document_id)
+    return line.append(f"” {source} [{citation.start}:{citation.end}]", style="dim")
+
+
+def _around(citation: Citation, passages: Sequence[Passage]) -> tuple[str, str]:
+    """What stands before and after a quote on its line; empty for a long quote and where the passage is not at hand."""
+    passage = next((one for one in passages if one.passage_id == citation.passage_id), None)
+    if passage is None or len(citation.quote) >= CONTEXT_CHARACTERS:
+        return "", ""
+    start, end = citation.start - passage.start, citation.end - passage.start
+    before = printable(passage.text[max(0, start - CONTEXT_CHARACTERS) : start]).rpartition("\n")[2]
+    after = printable(passage.text[end : end + CONTEXT_CHARACTERS]).partition("\n")[0]
+    # A full window was cut somewhere inside a word; what is shown begins and ends with whole ones.
+    return (
+        before if len(before) < CONTEXT_CHARACTERS else "…" + before.partition(" ")[2],
+        after if len(after) < CONTEXT_CHARACTERS else after.rpartition(" ")[0] + "…",
+    )
 
 
 def report_lines(report: Sequence[ObjectiveResult]) -> Text:

@@ -44,7 +44,7 @@ def _question_table(rows: Sequence[Asked]) -> Table:
 
 def _cells(one: Asked) -> tuple[RenderableType, ...]:
     answer = one.answer
-    cited: list[RenderableType] = [citation_line(citation) for citation in answer.citations[:1]]
+    cited: list[RenderableType] = [citation_line(citation, answer.passages) for citation in answer.citations[:1]]
     plan = answer.decisions[-1].plan.key if answer.decisions else ""
     return (
         Text(one.profile, style="bold"),

@@ -40,7 +40,15 @@ def lanes(edges: Sequence[tuple[str, str]]) -> str:
         return ARROW.join(["question", *branches[0], "answer"])
     join = followers[branches[0][-1]][0]
     tail = list(_chain(join, followers, joins - {join}))
-    return _between("question ", [ARROW.join(branch) for branch in branches], ARROW.join(["", *tail, "answer"]))
+    return _between("question ", [_lane(branch) for branch in branches], ARROW.join(["", *tail, "answer"]))
+
+
+def _lane(branch: Sequence[str]) -> str:
+    """A lane whose nodes are all named after their replica says its name once."""
+    replica = branch[0].partition(".")[0] + "."
+    if not all(node.startswith(replica) for node in branch):
+        return ARROW.join(branch)
+    return f"{replica[:-1]}: {ARROW.join(node.removeprefix(replica) for node in branch)}"
 
 
 def _chain(node: str, followers: Mapping[str, list[str]], stops: set[str]) -> Iterator[str]:
