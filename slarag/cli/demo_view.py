@@ -36,6 +36,7 @@ def _question_table(rows: Sequence[Asked]) -> Table:
     table = Table("profile", "answer and citation", "plan", "confidence", "objectives", "cost", title=title)
     table.title_justify = "left"
     table.columns[1].ratio = 1
+    table.columns[2].max_width = 16
     table.expand = True
     for one in rows:
         table.add_row(*_cells(one), end_section=True)
