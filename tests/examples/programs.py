@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -19,5 +20,7 @@ def load(name: str) -> ModuleType:
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
+    # pydantic looks the names of annotations up in the module that a class says it is from.
+    sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
