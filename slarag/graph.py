@@ -37,7 +37,10 @@ class QueryGraph:
     async def run(self, context: RunContext) -> Verdict:
         """Run one round of a query. Raises what the agents raise; cancelling it cancels them."""
         state = await self.compiled.ainvoke(
-            {"question": context.question}, {"recursion_limit": self.recursion_limit}, context=context
+            {"question": context.question},
+            {"recursion_limit": self.recursion_limit},
+            context=context,
+            output_keys=["verdict"],
         )
         return state["verdict"]
 

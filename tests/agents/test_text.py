@@ -1,0 +1,57 @@
+"""What the second hop asks, and how a question opens."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slarag.agents.retriever import interleave
+from slarag.agents.text import MAX_NEW_WORDS, asks_yes_or_no, follow_up
+from slarag.sla.evidence import Passage
+
+
+def passage(name: str, text: str = "", title: str = "") -> Passage:
+    return Passage(passage_id=name, document_id=name, text=text, title=title)
+
+
+def test_the_second_hop_asks_for_what_the_first_one_found() -> None:
+    question = "What office did the woman hold who played Corliss Archer in Kiss and Tell?"
+    found = passage("1", "It is a comedy. Shirley Temple played Corliss Archer in Kiss and Tell. It sold well.", "Kiss")
+    asked = follow_up(question, [found])
+    assert asked == f"{question} Shirley Temple"
+
+
+def test_nothing_new_asks_the_same_again() -> None:
+    assert follow_up("Who built it?", []) == "Who built it?"
+    assert follow_up("Who built it?", [passage("1", "Who built it?")]) == "Who built it?"
+
+
+@given(st.text(max_size=80), st.text(max_size=400), st.text(max_size=40))
+def test_the_second_query_is_the_question_and_a_few_words(question: str, text: str, title: str) -> None:
+    asked = follow_up(question, [passage("1", text, title)])
+    assert asked.startswith(question)
+    assert len(asked[len(question) :].split()) <= MAX_NEW_WORDS
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("Is Alder on the Tarn?", True),
+        ("Did she leave?", True),
+        ("Isn't it so?", True),
+        ("Is Alder or Birch older?", False),
+        ("Who is it?", False),
+        ("", False),
+        ("???", False),
+    ],
+)
+def test_yes_or_no(question: str, expected: bool) -> None:
+    assert asks_yes_or_no(question) is expected
+
+
+@given(st.lists(st.integers(0, 9), unique=True), st.lists(st.integers(0, 9), unique=True))
+def test_interleaving_keeps_all_once_and_both_bests_first(one: list[int], other: list[int]) -> None:
+    mixed = [p.passage_id for p in interleave([[passage(str(n)) for n in ranking] for ranking in (one, other)])]
+    assert sorted(mixed) == sorted({str(n) for n in [*one, *other]})
+    assert set(mixed[:2]) >= {str(ranking[0]) for ranking in (one, other) if ranking}
