@@ -7,7 +7,7 @@ device time that its own readings took when they were made, each pair once, as t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Hashable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Hashable, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -55,7 +55,7 @@ _RUN: ContextVar[_Run | None] = ContextVar("slarag_memo_run", default=None)
 
 
 @contextmanager
-def remembering(memory: Memory) -> Iterator[None]:
+def remembering(memory: Memory) -> Generator[None]:
     """What runs inside is one run that uses `memory`; outside of it nothing is remembered."""
     token = _RUN.set(_Run(memory))
     try:

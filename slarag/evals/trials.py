@@ -72,7 +72,8 @@ class Trial:
     def from_dict(cls, raw: dict[str, Any]) -> Trial:
         """A trial from `to_dict`'s result."""
         features = raw["features"]
-        return cls(**{**raw, "features": None if features is None else ConfidenceFeatures(**features)})
+        values: dict[str, Any] = {**raw, "features": None if features is None else ConfidenceFeatures(**features)}
+        return cls(**values)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
