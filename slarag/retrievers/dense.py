@@ -12,7 +12,13 @@ import numpy as np
 
 from .ranking import Ranks, Rows, Scores, ordered
 
-APPROXIMATE_ABOVE = 20_000
+APPROXIMATE_ABOVE = 50_000
+"""Passages: up to here exact search takes about 3 ms of a core and misses nothing.
+
+Measured on one core of a two-core machine, 384 components, clustered unit vectors, 50 neighbours: exact 0.5, 1.2 and
+2.3 ms at 10, 20 and 40 thousand vectors, the graph 0.9, 0.7 and 0.8 ms with recall 0.995 to 1. The time of exact search
+grows with the number of vectors, that of the graph hardly does. `bench/index.py` measures both again.
+"""
 
 _LINKS = 32
 _BUILD_EFFORT = 80
