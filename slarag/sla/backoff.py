@@ -71,6 +71,8 @@ class Backoff:
         )
         if not whole:
             raise ValueError("back-off weights do not fit this version's terms")
+        if not self.quality_sd > 0:
+            raise ValueError(f"quality_sd must be positive, not {self.quality_sd!r}")
 
     def f1(self, plan: Plan) -> Vector:
         """Expected F1 of `plan` per intent [7], in [0, 1]."""

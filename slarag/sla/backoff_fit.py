@@ -20,7 +20,7 @@ _QUALITY_RIDGE = 8.0  # questions' worth of the prior, per term
 _CURVE_RIDGE = 40.0
 _TIME_RIDGE = 0.5  # cells' worth
 _ENOUGH_FOR_TAIL = 20
-_MIN_SD = 0.02
+_SPREAD_WEIGHT = 100.0  # cells' worth of the prior
 
 
 def fit_backoff(cells: Sequence[Cell], plans: Mapping[str, Plan], prior: Backoff = PRIOR) -> Backoff:
@@ -39,9 +39,9 @@ def _fit_quality(cells: Sequence[Cell], plans: Mapping[str, Plan], prior: Backof
     n = np.array([float(cell.n) for cell in cells])
     weights = _ridge(x, y, n, np.array(prior.quality), _QUALITY_RIDGE)
     noise = np.array([cell.f1_se for cell in cells]) ** 2
-    spread = float((n * ((y - x @ weights) ** 2 - noise)).sum() / n.sum())
-    sd = np.sqrt(max(spread, 0.0)) if len(cells) > len(prior.quality) else prior.quality_sd
-    return replace(prior, quality=tuple(weights.tolist()), quality_sd=max(float(sd), _MIN_SD))
+    spread = max(float((n * ((y - x @ weights) ** 2 - noise)).sum() / n.sum()), 0.0)
+    variance = (_SPREAD_WEIGHT * prior.quality_sd**2 + len(cells) * spread) / (_SPREAD_WEIGHT + len(cells))
+    return replace(prior, quality=tuple(weights.tolist()), quality_sd=float(np.sqrt(variance)))
 
 
 def _fit_curves(cells: Sequence[Cell], plans: Mapping[str, Plan], prior: Backoff) -> Backoff:

@@ -63,7 +63,7 @@ def _shipped() -> IntentClassifier:
 def _load(path: Path) -> IntentClassifier:
     remedy = "train one with `slarag train intents`, or leave it out to use the shipped one"
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             if list(file["intents"]) != list(INTENTS) or list(file["wording"]) != list(NAMES):
                 raise ConfigurationError(f"{str(path)!r} was trained for another version", remedy=remedy)
             parts = {name: file[name].astype(np.float32) for name in ("of_vector", "of_wording", "bias")}

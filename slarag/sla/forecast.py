@@ -23,8 +23,6 @@ Vector = npt.NDArray[np.float64]
 
 PLAN_WEIGHT = 30.0
 """Questions' worth that the back-off weighs against what was measured of a plan over all intents."""
-CELL_WEIGHT = 25.0
-"""Questions' worth that a plan's own pooled figure weighs against what was measured on one intent."""
 CURVE_WEIGHT = 30.0
 TIME_WEIGHT = 8.0
 
@@ -167,8 +165,10 @@ class _Quality:
 
 
 def _quality(plan: Plan, calibration: Calibration) -> _Quality:
-    """Shrink each intent's figure to the plan's, and the plan's to the back-off (empirical Bayes, one level after
-    another).
+    """Shrink each intent's figure to the plan's, and the plan's to the back-off.
+
+    Empirical Bayes: an answer's variance over that of the true figures around the back-off is what the expectation
+    weighs in questions.
     """
     cells = _cells(plan, calibration)
     per_intent = [cells.get(intent) for intent in INTENTS]
@@ -177,22 +177,17 @@ def _quality(plan: Plan, calibration: Calibration) -> _Quality:
     expected = calibration.backoff.f1(plan)
     shift = float((n * (seen - expected)).sum() / (n.sum() + PLAN_WEIGHT))
     expected = np.clip(expected + shift, 0.0, 1.0)
-    f1 = (n * seen + CELL_WEIGHT * expected) / (n + CELL_WEIGHT)
+    cell_weight = (_ANSWER_SD / calibration.backoff.quality_sd) ** 2
+    f1 = (n * seen + cell_weight * expected) / (n + cell_weight)
     given, wrong = calibration.backoff.curves(plan, f1)
     weight = (n / (n + CURVE_WEIGHT))[:, None]
     return _Quality(
         f1=f1,
-        variance=_variance(n, calibration.backoff.quality_sd),
+        variance=_ANSWER_SD**2 * (1 / (n + cell_weight) + 1 / (calibration.source.questions + PLAN_WEIGHT)),
         n=n,
         given=weight * _curves(per_intent, "given") + (1 - weight) * given,
         wrong=weight * _curves(per_intent, "wrong") + (1 - weight) * wrong,
     )
-
-
-def _variance(n: Vector, quality_sd: float) -> Vector:
-    own = n / (n + CELL_WEIGHT)
-    share = PLAN_WEIGHT / (n.sum() + PLAN_WEIGHT)
-    return own**2 * _ANSWER_SD**2 / np.maximum(n, 1) + (1 - own) ** 2 * quality_sd**2 * (0.5 + 0.5 * share)
 
 
 def _curves(cells: Sequence[Cell | None], name: str) -> Vector:

@@ -76,7 +76,6 @@ limits = st.fixed_dictionaries(
 
 
 @given(st.sampled_from(PRIORITIES), limits, intents, conditions)
-@settings(deadline=None)
 def test_a_decision_keeps_every_objective_or_says_that_none_can(
     priority: str, goals: dict[str, float], intent: IntentPrediction, now: Conditions
 ) -> None:
@@ -109,7 +108,6 @@ LOOSER = {"p95_ms": 1.7, "usd_per_query": 1.7, "min_f1": 0.6, "max_wrong_answer_
 
 
 @given(st.sampled_from(PRIORITIES), limits, intents, conditions, st.sampled_from(sorted(LOOSER)))
-@settings(deadline=None)
 def test_a_looser_objective_never_predicts_a_worse_value_of_the_priority(
     priority: str, goals: dict[str, float], intent: IntentPrediction, now: Conditions, name: str
 ) -> None:
@@ -124,7 +122,7 @@ def test_a_looser_objective_never_predicts_a_worse_value_of_the_priority(
 
 
 @given(st.sampled_from(PRIORITIES), limits, intents, conditions)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_dropping_every_objective_gives_the_best_there_is(
     priority: str, goals: dict[str, float], intent: IntentPrediction, now: Conditions
 ) -> None:
@@ -136,7 +134,7 @@ def test_dropping_every_objective_gives_the_best_there_is(
 
 
 @given(limits, intents, conditions, st.randoms(use_true_random=False))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_the_order_of_the_space_does_not_matter(
     goals: dict[str, float], intent: IntentPrediction, now: Conditions, rng: random.Random
 ) -> None:
