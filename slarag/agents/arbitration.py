@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from ..backends.protocol import Candidate
 from ..sla.matching import normalise_answer
@@ -12,6 +13,7 @@ from .state import Contender, Reading, Settlement
 
 Place = tuple[str, int, int]
 MIN_OVERLAP = 0.5
+_normal = lru_cache(maxsize=4096)(normalise_answer)
 
 
 @dataclass(slots=True)
@@ -82,7 +84,7 @@ def agreement_with(winner: Contender, readings: Sequence[Reading]) -> float:
 
 def same_text(one: tuple[Reading, Candidate], other: tuple[Reading, Candidate]) -> bool:
     """Whether two candidates are equal when normalised."""
-    return normalise_answer(one[1].text) == normalise_answer(other[1].text)
+    return one[1].text == other[1].text or _normal(one[1].text) == _normal(other[1].text)
 
 
 def same_place(one: tuple[Reading, Candidate], other: tuple[Reading, Candidate]) -> bool:

@@ -54,8 +54,9 @@ class Reranker:
 
     def _keep(self, context: RunContext, candidates: Sequence[Passage], result: AnswerResult) -> tuple[Passage, ...]:
         settings = context.plan.replica(self.replica)
-        scored = [replace(p, score=result.answerability.get(p.passage_id, 0.0)) for p in candidates]
-        kept = tuple(sorted(scored, key=lambda passage: -passage.score)[: settings.passages])
+        score = result.answerability
+        best = sorted(candidates, key=lambda passage: -score.get(passage.passage_id, 0.0))[: settings.passages]
+        kept = tuple(replace(passage, score=score.get(passage.passage_id, 0.0)) for passage in best)
         method = settings.retrieval
         context.emit(PassagesEvent(replica=self.replica, hop=0, query=context.question, method=method, passages=kept))
         return kept

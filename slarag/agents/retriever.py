@@ -11,7 +11,6 @@ from ..sla.evidence import Passage
 from .branch import HasContext, finish, is_over, passages_of
 from .context import RunContext
 from .events import PassagesEvent
-from .race import run_unless
 from .state import QueryState
 from .text import follow_up
 
@@ -35,19 +34,16 @@ class Retriever:
             passages = await self._fetch(context, before)
         except SlaragError as error:
             return finish(self.replica, context, before, error=error)
-        if passages is None:
-            return finish(self.replica, context, before)
         return {"passages": {self.replica: passages}}
 
-    async def _fetch(self, context: RunContext, before: Sequence[Passage]) -> tuple[Passage, ...] | None:
+    async def _fetch(self, context: RunContext, before: Sequence[Passage]) -> tuple[Passage, ...]:
         settings = context.plan.replica(self.replica)
         k = settings.passages * (RERANK_WIDTH if context.plan.rerank else 1)
         query = context.question if self.hop == 1 else follow_up(context.question, before)
         vector = context.vector if query == context.question else None
         began = time.monotonic()
-        search = context.retriever.retrieve(query, method=settings.retrieval, k=k, vector=vector)
         try:
-            found = await run_unless(context.race.settled, search)
+            found = await context.retriever.retrieve(query, method=settings.retrieval, k=k, vector=vector)
         except SlaragError:
             raise
         except Exception as error:
@@ -56,8 +52,6 @@ class Retriever:
                 f"the retriever failed in hop {self.hop} of replica {self.replica}: {what}",
                 remedy="check the retriever and its index",
             ) from error
-        if found is None:
-            return None
         passages = tuple(interleave([before, found]))[:k]
         context.clock(f"retrieve_{self.hop}", began)
         context.emit(
