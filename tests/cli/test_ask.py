@@ -43,9 +43,11 @@ def test_a_question_may_come_from_standard_input(cli: Cli, index: Path) -> None:
     assert document["question"] == QUESTION
 
 
-def test_a_forced_plan_runs(cli: Cli, index: Path) -> None:
+def test_a_forced_plan_runs(cli: Cli, index: Path, tmp_path: Path) -> None:
+    patient = tmp_path / "patient.yaml"
+    patient.write_text("name: patient\npriority: quality\n", encoding="utf-8")
     plan = '{"retrieval": "lexical", "passages": 2}'
-    document = json.loads(cli("ask", QUESTION, "-i", index, "--plan", plan, "--json").out)
+    document = json.loads(cli("ask", QUESTION, "-i", index, "-p", patient, "--plan", plan, "--json").out)
     assert document["decisions"][0]["plan"]["retrieval"] == "lexical"
     assert document["decisions"][0]["plan"]["passages"] == 2
 
