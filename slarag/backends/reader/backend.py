@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from ...sla.calibration import USD_PER_DEVICE_SECOND
 from ...sla.errors import BackendTimeoutError, BackendUnavailableError
 from ...sla.evidence import Passage
 from ..protocol import (
@@ -32,9 +34,7 @@ from .reading import Reading, merge_windows, read_windows
 from .store import ReaderSettings, bfloat16_is_fast, load_reader, use_bfloat16
 from .windows import Window, Windower
 
-CPU_HOUR_USD = 0.10
-"""Assumed rent of the two cores that read, USD an hour; give your own `price` where it matters."""
-DEFAULT_PRICE = Price(usd_per_device_second=CPU_HOUR_USD / 3600)
+DEFAULT_PRICE = Price(usd_per_device_second=USD_PER_DEVICE_SECOND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class EmbeddedReader:
         self._batcher: ReadingBatcher | None = None
         self._windower: Windower | None = None
         self._settings = ReaderSettings()
-        self._opening = asyncio.Lock()
+        self._opening = threading.Lock()
 
     @property
     def name(self) -> str:
@@ -90,7 +90,9 @@ class EmbeddedReader:
 
     def open(self) -> None:
         """Load the model now, blocking; a later call finds it ready."""
-        if self._batcher is None:
+        with self._opening:
+            if self._batcher is not None:
+                return
             model, self._settings = load_reader(self._folder)
             self._windower = Windower(load_tokenizer())
             self._batcher = ReadingBatcher(ReadFunction(model, self._threads))
@@ -163,8 +165,7 @@ class EmbeddedReader:
 
     async def _ensure_open(self) -> None:
         if self._batcher is None:
-            async with self._opening:
-                await asyncio.to_thread(self.open)
+            await asyncio.to_thread(self.open)
 
     async def _read_one(self, first: str, passage: str, deadline: float | None) -> PassageReading:
         held = self._cache.get(first, passage)

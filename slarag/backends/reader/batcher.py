@@ -139,31 +139,38 @@ class ReadingBatcher:
 def _gave_up(job: _Job) -> bool:
     if job.deadline is None or job.deadline > time.monotonic():
         return False
-    job.future.set_exception(TimeoutError("the deadline passed while the window waited"))
+    # The one who waits may cancel at this very moment; a future that runs can no longer be cancelled.
+    if job.future.set_running_or_notify_cancel():
+        job.future.set_exception(TimeoutError("the deadline passed while the window waited"))
     return True
 
 
 class ReadingCache:
-    """Recent readings of text pairs, so that the replicas and steps of one query read no pair twice."""
+    """Recent readings of text pairs, so that one query reads no pair twice; for any number of threads."""
 
     def __init__(self, size: int) -> None:
         self._size = size
+        self._lock = threading.Lock()
         self._entries: OrderedDict[tuple[str, str], Reading] = OrderedDict()
 
     def get(self, first: str, passage: str) -> Reading | None:
         """The reading of the pair, if it is still held."""
-        reading = self._entries.get((first, passage))
-        if reading is not None:
-            self._entries.move_to_end((first, passage))
-        return reading
+        with self._lock:
+            reading = self._entries.get((first, passage))
+            if reading is not None:
+                self._entries.move_to_end((first, passage))
+            return reading
 
     def put(self, first: str, passage: str, reading: Reading) -> None:
         """Hold a reading; the one unused for longest goes."""
-        if self._size > 0:
+        if self._size == 0:
+            return
+        with self._lock:
             self._entries[first, passage] = reading
             if len(self._entries) > self._size:
                 self._entries.popitem(last=False)
 
     def clear(self) -> None:
         """Forget all."""
-        self._entries.clear()
+        with self._lock:
+            self._entries.clear()

