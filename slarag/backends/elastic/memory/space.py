@@ -1,8 +1,8 @@
 """Address space that stays put while the pages under it change.
 
 `AddressSpace` reserves a range and maps pages of an arena into it, in any order: what is scattered in memory is
-contiguous for a kernel, and a kernel's pointers stay valid when pages are swapped under them (vpage-remap of ElasticMoE,
-arXiv 2510.02613, section 4; here with mmap MAP_FIXED).
+contiguous for a kernel, and a kernel's pointers stay valid when pages are swapped under them (vpage-remap of
+ElasticMoE, arXiv 2510.02613, section 4; here with mmap MAP_FIXED).
 """
 
 from __future__ import annotations

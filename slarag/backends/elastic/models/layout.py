@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from .config import Qwen3MoeConfig
+from .config import BYTES_OF, Qwen3MoeConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,3 +121,14 @@ def expert_tensor(config: Qwen3MoeConfig, layer: int, expert: int) -> TensorSpec
         Part(theirs + "down_proj.weight", (hidden, inner), 2 * size),
     )
     return TensorSpec(f"layers.{layer}.experts.{expert}", (3 * size,), parts)
+
+
+def block_shape(config: Qwen3MoeConfig, block_tokens: int) -> tuple[int, ...]:
+    """Shape of one block: [layers, keys and values, tokens, KV heads, head size]."""
+    return (config.num_layers, 2, block_tokens, config.num_kv_heads, config.head_dim)
+
+
+def block_bytes(config: Qwen3MoeConfig, block_tokens: int, dtype: str) -> int:
+    """Bytes of one block."""
+    elements = config.num_layers * 2 * block_tokens * config.num_kv_heads * config.head_dim
+    return elements * BYTES_OF[dtype]

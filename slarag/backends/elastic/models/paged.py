@@ -12,18 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .config import BYTES_OF, Qwen3MoeConfig
-
-
-def block_shape(config: Qwen3MoeConfig, block_tokens: int) -> tuple[int, ...]:
-    """Shape of one block: [layers, keys and values, tokens, KV heads, head size]."""
-    return (config.num_layers, 2, block_tokens, config.num_kv_heads, config.head_dim)
-
-
-def block_bytes(config: Qwen3MoeConfig, block_tokens: int, dtype: str) -> int:
-    """Bytes of one block."""
-    elements = config.num_layers * 2 * block_tokens * config.num_kv_heads * config.head_dim
-    return elements * BYTES_OF[dtype]
+from .config import Qwen3MoeConfig
+from .layout import block_shape
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,56 @@
+"""How a pool is started."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..device_layout import DeviceLayout
+from ..models.config import DType, Qwen3MoeConfig
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PoolOptions:
+    """Settings of a pool; all are fixed while it runs, but the number of devices.
+
+    model: a Hugging Face folder. devices: at the start. min_devices: the smallest pool; memory is sized for it.
+    dtype: None for the checkpoint's. capacity_bytes: of a device, None for what `min_devices` devices need.
+    kv_blocks of block_tokens: a device's cache. max_batch_tokens and max_sequences: of a device's step.
+    standbys: booted processes without memory. threads: of a device. hang_seconds: a worker that gives no sign of life
+    for so long is killed and replaced.
+    """
+
+    model: Path
+    devices: int = 1
+    min_devices: int = 1
+    dtype: DType | None = None
+    capacity_bytes: int | None = None
+    page_bytes: int = 2 * MIB
+    kv_blocks: int = 512
+    block_tokens: int = 16
+    max_batch_tokens: int = 512
+    max_sequences: int = 64
+    standbys: int = 1
+    threads: int = 1
+    hang_seconds: float = 1.5
+
+    def layout(self) -> DeviceLayout:
+        """The device layout for the model's `config.json`; raises `CheckpointError`."""
+        config = Qwen3MoeConfig.from_folder(self.model)
+        return DeviceLayout(
+            config=config,
+            dtype=self.dtype or config.dtype,
+            kv_blocks=self.kv_blocks,
+            block_tokens=self.block_tokens,
+            max_batch_tokens=self.max_batch_tokens,
+            page_bytes=self.page_bytes,
+        )
+
+    def capacity(self, layout: DeviceLayout) -> int:
+        """Memory of a device, bytes."""
+        if self.capacity_bytes is not None:
+            return self.capacity_bytes
+        share = -(-layout.config.num_experts // self.min_devices)
+        return layout.bytes_on_device(share * len(layout.config.sparse_layers))

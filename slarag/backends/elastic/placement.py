@@ -1,0 +1,103 @@
+"""Which device holds which expert, and how a resize changes that with the fewest moves.
+
+In every layer each device holds floor(E / N) or ceil(E / N) of the E experts, so that the work of a layer is even.
+Under that rule the plan here moves no expert more than it must: a device gives away what it has above its share, and
+nothing else moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Owners = dict[int, tuple[int, ...]]
+"""By layer with experts: the device of each expert."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """An expert that changes devices."""
+
+    layer: int
+    expert: int
+    source: int
+    target: int
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A version of who holds what. epoch rises by one with every resize."""
+
+    epoch: int
+    devices: tuple[int, ...]
+    owners: Owners
+
+    @classmethod
+    def initial(cls, layers: Sequence[int], num_experts: int, devices: Sequence[int]) -> Placement:
+        """Deal the experts of each layer in consecutive shares; the larger shares rotate over the layers."""
+        owners = {layer: _deal(num_experts, devices, index) for index, layer in enumerate(layers)}
+        return cls(0, tuple(devices), owners)
+
+    def resized(self, devices: Sequence[int]) -> Placement:
+        """The next placement, on `devices`, with the fewest moves."""
+        owners = {layer: _rebalanced(owner, tuple(devices)) for layer, owner in self.owners.items()}
+        return Placement(self.epoch + 1, tuple(devices), owners)
+
+    def held_by(self, device: int) -> tuple[tuple[int, int], ...]:
+        """The (layer, expert) pairs on `device`."""
+        return tuple((la, e) for la, owner in self.owners.items() for e, d in enumerate(owner) if d == device)
+
+    def to_message(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {"epoch": self.epoch, "owners": {str(layer): list(owner) for layer, owner in self.owners.items()}}
+
+
+def moves_between(old: Placement, new: Placement) -> tuple[Move, ...]:
+    """What changes devices from `old` to `new`."""
+    return tuple(
+        Move(layer, expert, source, target)
+        for layer, owner in old.owners.items()
+        for expert, (source, target) in enumerate(zip(owner, new.owners[layer], strict=True))
+        if source != target
+    )
+
+
+def fewest_moves(old: Placement, devices: Sequence[int]) -> int:
+    """Lower bound on the moves of any even placement on `devices`, from the counts alone.
+
+    Moves into a layer's devices are the shares they lack. Shares sum to E, and only E mod N of them may be the larger
+    one; giving those to the fullest devices leaves the least to move.
+    """
+    total = 0
+    for owner in old.owners.values():
+        small, larger_shares = divmod(len(owner), len(devices))
+        held = sorted((sum(d == device for d in owner) for device in devices), reverse=True)
+        shares = [small + (index < larger_shares) for index in range(len(devices))]
+        total += sum(max(0, share - count) for share, count in zip(shares, held, strict=True))
+    return total
+
+
+def _deal(num_experts: int, devices: Sequence[int], turn: int) -> tuple[int, ...]:
+    small, larger_shares = divmod(num_experts, len(devices))
+    dealt: list[int] = []
+    for index, device in enumerate(devices):
+        has_more = (index - turn) % len(devices) < larger_shares
+        dealt += [device] * (small + has_more)
+    return tuple(dealt)
+
+
+def _rebalanced(owner: tuple[int, ...], devices: tuple[int, ...]) -> tuple[int, ...]:
+    small, larger_shares = divmod(len(owner), len(devices))
+    counts = {device: sum(d == device for d in owner) for device in devices}
+    fullest = sorted(devices, key=lambda device: (-counts[device], device))
+    share = {device: small + (index < larger_shares) for index, device in enumerate(fullest)}
+    lacking = [device for device in devices for _ in range(share[device] - counts[device])]
+    new = list(owner)
+    kept = dict.fromkeys(devices, 0)
+    for expert, device in enumerate(owner):
+        if device in kept and kept[device] < share[device]:
+            kept[device] += 1
+        else:
+            new[expert] = lacking.pop(0)
+    return tuple(new)

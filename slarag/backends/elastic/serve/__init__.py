@@ -1,0 +1,1 @@
+"""Serving: which tokens each device computes next, and text out of tokens."""

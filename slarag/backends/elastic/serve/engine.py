@@ -1,0 +1,270 @@
+"""The coordinator: takes requests in, spreads them over devices, and resizes the pool under them."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from ....sla.errors import SlaragError
+from ..cluster.cluster import Cluster
+from ..cluster.device import Device
+from ..cluster.options import PoolOptions
+from ..cluster.resize import Resize, ResizePlan, plan_resize
+from ..device_layout import KV
+from ..errors import BusyError, RequestError, ResizeError
+from .blocks import BlockManager
+from .lane import Lane, arrive
+from .metrics import Metrics
+from .scheduler import Queue, Scheduler
+from .sequence import FinishReason, GenerationOptions, Output, Sequence
+from .text import TextStream
+from .tokenizer import PoolTokenizer
+
+Phase = Literal["idle", "preparing", "committing", "completed", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class ResizeStatus:
+    """The last resize. epoch: the placement's version now. seconds: from command to serving at the new size."""
+
+    phase: Phase = "idle"
+    epoch: int = 0
+    target: int | None = None
+    operation_id: str | None = None
+    error: str | None = None
+    bytes_moved: int = 0
+    bytes_lower_bound: int = 0
+    seconds: float = 0.0
+
+
+class PoolEngine:
+    """A serving pool. max_waiting: requests that may wait; more are refused with `BusyError`."""
+
+    def __init__(self, cluster: Cluster, tokenizer: PoolTokenizer, *, max_waiting: int = 1024) -> None:
+        self.cluster = cluster
+        self.tokenizer = tokenizer
+        self.metrics = Metrics()
+        self.max_waiting = max_waiting
+        self.resize_status = ResizeStatus()
+        self.is_draining = False
+        self._lanes: dict[int, Lane] = {}
+        self._runs: dict[int, asyncio.Task[None]] = {}
+        self._live: set[Sequence] = set()
+        self._is_idle = asyncio.Event()
+        self._resizing = asyncio.Lock()
+        options = cluster.options
+        self._scheduler = Scheduler(options.max_batch_tokens, options.max_sequences)
+        for device in cluster.devices.values():
+            self._open_lane(device)
+
+    @classmethod
+    async def start(cls, options: PoolOptions, *, max_waiting: int = 1024) -> PoolEngine:
+        """Start a pool and serve on it; raises what `Cluster.start` does."""
+        tokenizer = PoolTokenizer.open(options.model)
+        return cls(await Cluster.start(options), tokenizer, max_waiting=max_waiting)
+
+    @property
+    def size(self) -> int:
+        """Devices that serve."""
+        return len(self._lanes)
+
+    @property
+    def running(self) -> int:
+        """Sequences that have blocks."""
+        return sum(len(lane.queue.running) for lane in self._lanes.values())
+
+    @property
+    def waiting(self) -> int:
+        """Sequences that wait for their first step."""
+        return sum(len(lane.queue.waiting) for lane in self._lanes.values())
+
+    @property
+    def cache_used(self) -> float:
+        """Share of all KV blocks that sequences hold."""
+        shares = [lane.queue.blocks.used_share for lane in self._lanes.values()]
+        return sum(shares) / len(shares)
+
+    def submit(self, prompt: list[int], options: GenerationOptions) -> Sequence:
+        """Queue a prompt; read its answer with `outputs_of`. Raises `BusyError` or `RequestError`."""
+        self._check(prompt, options)
+        if options.sampling.temperature and not options.sampling.seed:
+            # Drawn here, so that a step that is run again chooses the same token.
+            options = replace(options, sampling=replace(options.sampling, seed=secrets.randbits(48)))
+        sequence = Sequence(
+            prompt_tokens=len(prompt),
+            tokens=list(prompt),
+            options=options,
+            stream=TextStream(self.tokenizer.tokens, options.stop),
+            arrived=time.monotonic(),
+        )
+        self._live.add(sequence)
+        self.metrics.prompt_tokens += len(prompt)
+        self._least_loaded().add(sequence)
+        if options.deadline is not None:
+            delay = max(0.0, options.deadline - time.monotonic())
+            asyncio.get_running_loop().call_later(delay, self.finish, sequence, "deadline")
+        return sequence
+
+    async def outputs_of(self, sequence: Sequence) -> AsyncGenerator[Output]:
+        """The answer as it comes; leaving early cancels the rest."""
+        try:
+            while True:
+                output = await sequence.outputs.get()
+                yield output
+                if output.finish:
+                    return
+        finally:
+            self.finish(sequence, "cancelled")
+
+    def finish(self, sequence: Sequence, reason: FinishReason) -> None:
+        """End a sequence early; what it holds is given up before its device's next step."""
+        if sequence.finish is None:
+            sequence.finish = reason
+            sequence.outputs.put_nowait(Output(sequence.stream.flush(), finish=reason))
+            self._on_finish(sequence)
+
+    def plan(self, size: int) -> ResizePlan:
+        """What a resize to `size` would do; raises `ResizeError` for a size that cannot be."""
+        return plan_resize(self.cluster, size)
+
+    async def resize(
+        self, size: int, *, operation_id: str | None = None, at_step: Callable[[str], None] = lambda _: None
+    ) -> ResizeStatus:
+        """Serve on `size` devices; returns when it does. Raises `ResizeError`, and serves on as before then."""
+        if self._resizing.locked():
+            raise ResizeError("a resize is running", remedy="ask again when it is done")
+        async with self._resizing:
+            if size == self.size:
+                self._set_phase("completed", target=size, operation_id=operation_id, error=None)
+                return self.resize_status
+            started = time.monotonic()
+            self.resize_status = ResizeStatus(target=size, operation_id=operation_id)
+            try:
+                plan = self.plan(size)
+                transaction = Resize(self.cluster, plan, at_step=at_step, on_phase=self._on_phase)
+                await transaction.run(lambda: self._move_sequences(plan, started))
+            except SlaragError as error:
+                self._set_phase("failed", error=str(error))
+                raise
+            moved = {"bytes_moved": transaction.bytes_moved, "bytes_lower_bound": plan.bytes_lower_bound}
+            self._set_phase("completed", **moved)
+            return self.resize_status
+
+    async def drain(self) -> None:
+        """Take nothing in any more and finish what runs."""
+        self.is_draining = True
+        if self._live:
+            self._is_idle.clear()
+            await self._is_idle.wait()
+
+    async def aclose(self) -> None:
+        """End everything at once; sequences that run end as cancelled."""
+        self.is_draining = True
+        for sequence in list(self._live):
+            self.finish(sequence, "cancelled")
+        for task in self._runs.values():
+            task.cancel()
+        await asyncio.gather(*self._runs.values(), return_exceptions=True)
+        await self.cluster.aclose()
+
+    def _check(self, prompt: list[int], options: GenerationOptions) -> None:
+        if self.is_draining:
+            raise BusyError("the pool is shutting down", remedy="ask another")
+        if self.waiting >= self.max_waiting:
+            self.metrics.rejected += 1
+            raise BusyError(f"{self.waiting} requests wait", remedy="ask again later")
+        layout = self.cluster.layout
+        limit = min(layout.config.max_positions, layout.kv_blocks * layout.block_tokens)
+        if not prompt:
+            raise RequestError("the prompt is empty", remedy="give at least one token", param="prompt")
+        if len(prompt) + options.max_tokens > limit:
+            raise RequestError(
+                f"{len(prompt)} prompt tokens and {options.max_tokens} to generate are more than {limit}",
+                remedy="shorten the prompt or lower max_tokens",
+                param="max_tokens",
+            )
+        if max(prompt) >= layout.config.vocab_size or min(prompt) < 0:
+            raise RequestError("the prompt holds an unknown token", remedy="see /tokenize", param="prompt")
+
+    def _open_lane(self, device: Device) -> None:
+        options = self.cluster.options
+        queue = Queue(BlockManager(options.kv_blocks, options.block_tokens))
+        lane = Lane(
+            self.cluster,
+            device,
+            queue,
+            scheduler=self._scheduler,
+            metrics=self.metrics,
+            on_finish=self._on_finish,
+        )
+        self._lanes[device.number] = lane
+        self._runs[device.number] = asyncio.create_task(lane.run())
+
+    def _least_loaded(self) -> Lane:
+        return min(self._lanes.values(), key=lambda lane: lane.queue.load)
+
+    def _on_finish(self, sequence: Sequence) -> None:
+        self._live.discard(sequence)
+        if not self._live:
+            self._is_idle.set()
+        self.metrics.finished[sequence.finish or "failed"] += 1
+        self.metrics.cached_tokens += sequence.cached_tokens
+        for lane in self._lanes.values():
+            if sequence in lane.queue.running or sequence in lane.queue.waiting:
+                lane.wake()
+
+    def _on_phase(self, phase: str) -> None:
+        self._set_phase("preparing" if phase == "preparing" else "committing")
+
+    def _set_phase(self, phase: Phase, **changes: object) -> None:
+        now = {"phase": phase, "epoch": self.cluster.placement.epoch, **changes}
+        self.resize_status = replace(self.resize_status, **now)  # pyright: ignore[reportArgumentType]
+
+    async def _move_sequences(self, plan: ResizePlan, started: float) -> None:
+        """Between commit and release: open the new devices' lanes, empty the leaving ones."""
+        for number in plan.joining:
+            self._open_lane(self.cluster.devices[number])
+        leaving = [self._lanes.pop(number) for number in plan.leaving]
+        for lane in leaving:
+            lane.close()
+        for lane in leaving:
+            await self._runs.pop(lane.device.number)
+            await self._empty(lane)
+        self._spread_waiting()
+        self.resize_status = replace(self.resize_status, seconds=time.monotonic() - started)
+
+    async def _empty(self, lane: Lane) -> None:
+        for sequence in lane.queue.waiting:
+            self._least_loaded().add(sequence)
+        for sequence in list(lane.queue.running):
+            if sequence.finish is None:
+                await self._carry(sequence, lane)
+
+    async def _carry(self, sequence: Sequence, source: Lane) -> None:
+        """Take a sequence and its blocks to another device; without room there it is computed again."""
+        target = min(self._lanes.values(), key=lambda lane: (lane.queue.blocks.used_share, lane.queue.load))
+        table: list[int] = []
+        if not target.queue.blocks.extend(table, sequence.computed):
+            sequence.forget_blocks()
+            target.add(sequence)
+            return
+        pairs = list(zip(sequence.table, table, strict=False))
+        client, size = self.cluster.memory.client, self.cluster.layout.block_bytes
+        numbers = source.device.number, target.device.number
+        await asyncio.to_thread(client.copy_blocks, *numbers, KV, pairs, size)
+        arrive(sequence, table, sequence.computed)
+        target.queue.running.append(sequence)
+        target.wake()
+
+    def _spread_waiting(self) -> None:
+        """Deal the waiting sequences again over all devices."""
+        waiting: list[Sequence] = []
+        for lane in self._lanes.values():
+            waiting += lane.queue.waiting
+            lane.queue.waiting.clear()
+        for sequence in sorted(waiting, key=lambda s: s.order):
+            self._least_loaded().add(sequence)

@@ -1,0 +1,1 @@
+"""The process of one device: attention for its own sequences, experts for everybody's."""

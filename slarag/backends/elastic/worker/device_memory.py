@@ -1,0 +1,99 @@
+"""A device's memory as tensors: weights and cache are mapped, never loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from ..device_layout import KV, SHARED, WORKSPACE, DeviceLayout
+from ..memory.arena import Region
+from ..memory.pages import Run
+from ..memory.space import AddressSpace
+from ..models.experts import expert_views
+from ..models.layout import block_shape
+from ..models.paged import PagedKV
+
+ExpertViews = tuple[Tensor, Tensor]
+
+
+def map_region(file: int, region: Region, page_bytes: int) -> AddressSpace:
+    """A region in one piece of address space."""
+    space = AddressSpace(len(region.pages) * page_bytes, page_bytes)
+    space.map(0, file, region.runs)
+    return space
+
+
+class Workspace:
+    """Through which a device's activations reach its peers. Both [rows, hidden]: `sent` by it, `received` by peers."""
+
+    def __init__(self, layout: DeviceLayout, file: int, region: Region) -> None:
+        self._space = map_region(file, region, layout.page_bytes)
+        flat = torch.frombuffer(self._space.view(0, region.num_bytes), dtype=getattr(torch, layout.dtype))
+        self.sent, self.received = flat.view(2, layout.workspace_rows, layout.config.hidden_size).unbind(0)
+
+    def close(self) -> None:
+        """Let go of the mapping; the tensors may not be used any more."""
+        self._space.close()
+
+
+class ExpertSpace:
+    """One stable address per expert of the model, whether it is here or not.
+
+    Taking an expert in puts its pages under its address; giving it away takes them out. Nothing that holds a view of
+    another expert, or of this one before it was taken in, notices.
+    """
+
+    def __init__(self, layout: DeviceLayout) -> None:
+        self._stride = -(-layout.expert_bytes // layout.page_bytes) * layout.page_bytes
+        self._layers = {layer: index for index, layer in enumerate(layout.config.sparse_layers)}
+        self._num_experts = layout.config.num_experts
+        slots = len(self._layers) * self._num_experts
+        self._space = AddressSpace(max(1, slots) * self._stride, layout.page_bytes)
+        self.views = {layer: [self._view(layout, layer, e) for e in range(self._num_experts)] for layer in self._layers}
+
+    def take_in(self, file: int, experts: Iterable[tuple[int, int, Iterable[Run]]]) -> None:
+        """Map (layer, expert, runs of its pages)."""
+        for layer, expert, runs in experts:
+            self._space.map(self._offset(layer, expert), file, runs)
+
+    def give_away(self, experts: Iterable[tuple[int, int]]) -> None:
+        """Unmap (layer, expert); no call may use them any more."""
+        for layer, expert in experts:
+            self._space.unmap(self._offset(layer, expert), self._stride)
+
+    def _offset(self, layer: int, expert: int) -> int:
+        return (self._layers[layer] * self._num_experts + expert) * self._stride
+
+    def _view(self, layout: DeviceLayout, layer: int, expert: int) -> ExpertViews:
+        data = self._space.view(self._offset(layer, expert), layout.expert_bytes)
+        return expert_views(torch.frombuffer(data, dtype=getattr(torch, layout.dtype)), layout.config)
+
+
+class DeviceMemory:
+    """What a worker maps of its own device."""
+
+    def __init__(self, layout: DeviceLayout, file: int, regions: Mapping[str, Region]) -> None:
+        self.layout = layout
+        self.workspace = Workspace(layout, file, regions[WORKSPACE])
+        self._shared = map_region(file, regions[SHARED], layout.page_bytes)
+        self._kv = map_region(file, regions[KV], layout.page_bytes)
+        self.experts = ExpertSpace(layout)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The shared weights by name."""
+        dtype = getattr(torch, self.layout.dtype)
+        return {
+            name: torch.frombuffer(self._shared.view(offset, spec.elements * dtype.itemsize), dtype=dtype).view(
+                spec.shape
+            )
+            for name, (spec, offset) in self.layout.shared_offsets.items()
+        }
+
+    def cache(self) -> PagedKV:
+        """The KV blocks."""
+        layout = self.layout
+        data = self._kv.view(0, layout.kv_blocks * layout.block_bytes)
+        flat = torch.frombuffer(data, dtype=getattr(torch, layout.dtype))
+        return PagedKV(flat.view(layout.kv_blocks, *block_shape(layout.config, layout.block_tokens)))

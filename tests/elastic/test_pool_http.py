@@ -1,0 +1,353 @@
+"""The pool over HTTP: answers, refusals, resizes and lost workers, on real processes.
+
+One pool serves all tests here; each leaves it working, with two devices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Generator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import torch
+
+from slarag.backends.elastic.cluster.options import PoolOptions
+from slarag.backends.elastic.http.app import build_app
+from slarag.backends.elastic.serve.engine import PoolEngine
+from slarag.backends.elastic.serve.sequence import GenerationOptions
+from slarag.backends.pool.conformance import check_driver
+from slarag.backends.pool.driver import HttpPool
+
+TOKEN = "a-secret"
+PROMPTS = [[11, 200, 37, 5, 301, 90, 17], [44, 256, 8, 63], [9] * 12, [100, 101, 102, 103, 104]]
+AUTH = {"Authorization": f"Bearer {TOKEN}"}
+
+
+@pytest.fixture(scope="module")
+def runner() -> Generator[asyncio.Runner]:
+    with asyncio.Runner() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_folder: Path, runner: asyncio.Runner) -> Generator[PoolEngine]:
+    options = PoolOptions(
+        model=tiny_folder,
+        devices=2,
+        page_bytes=4096,
+        kv_blocks=64,
+        block_tokens=8,
+        max_batch_tokens=32,
+        hang_seconds=3.0,
+    )
+    made = runner.run(PoolEngine.start(options, max_waiting=16))
+    yield made
+    runner.run(made.aclose())
+
+
+@pytest.fixture(scope="module")
+def client(engine: PoolEngine) -> httpx.AsyncClient:
+    app = build_app(engine, model="tiny", token=TOKEN)
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://pool")
+
+
+def expected_tokens(folder: Path, prompt: list[int], count: int) -> list[int]:
+    from transformers import Qwen3MoeForCausalLM
+
+    model = Qwen3MoeForCausalLM.from_pretrained(folder).eval()
+    tokens = list(prompt)
+    with torch.inference_mode():
+        for _ in range(count):
+            tokens.append(int(model(torch.tensor([tokens])).logits[0, -1].argmax()))
+    return tokens[len(prompt) :]
+
+
+@pytest.fixture(scope="module")
+def expected(tiny_folder: Path) -> list[list[int]]:
+    return [expected_tokens(tiny_folder, prompt, 24) for prompt in PROMPTS]
+
+
+async def generate(engine: PoolEngine, prompt: list[int], **options: Any) -> tuple[list[int], str | None]:
+    sequence = engine.submit(prompt, GenerationOptions(**options))
+    outputs = [output async for output in engine.outputs_of(sequence)]
+    return [output.token for output in outputs if output.token is not None], outputs[-1].finish
+
+
+async def generate_all(engine: PoolEngine, count: int = 24) -> list[list[int]]:
+    found = await asyncio.gather(*(generate(engine, prompt, max_tokens=count) for prompt in PROMPTS))
+    assert {finish for _, finish in found} == {"length"}
+    return [tokens for tokens, _ in found]
+
+
+def test_greedy_answers_are_those_of_transformers(
+    engine: PoolEngine, runner: asyncio.Runner, expected: list[list[int]]
+) -> None:
+    assert runner.run(generate_all(engine)) == expected
+    # Again, now from shared prefixes.
+    assert runner.run(generate_all(engine)) == expected
+    assert engine.metrics.cached_tokens > 0
+
+
+def test_greedy_answers_do_not_notice_resizes(
+    engine: PoolEngine, runner: asyncio.Runner, expected: list[list[int]]
+) -> None:
+    async def use() -> None:
+        for size in (3, 1, 2):
+            running = asyncio.create_task(generate_all(engine))
+            await asyncio.sleep(0)
+            status = await engine.resize(size, operation_id=f"to-{size}")
+            assert (status.phase, status.target, engine.size) == ("completed", size, size)
+            assert status.bytes_moved == status.bytes_lower_bound
+            assert await running == expected
+
+    runner.run(use())
+
+
+def test_running_answers_are_carried_with_their_blocks(
+    engine: PoolEngine, runner: asyncio.Runner, expected: list[list[int]]
+) -> None:
+    async def use() -> None:
+        sequences = [engine.submit(prompt, GenerationOptions(max_tokens=24)) for prompt in PROMPTS]
+        while any(sequence.answer_tokens < 3 for sequence in sequences):  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        computed_before = engine.metrics.time_to_first_token.counts.copy()
+        await engine.resize(1)
+        for sequence, tokens in zip(sequences, expected, strict=True):
+            found = [output.token async for output in engine.outputs_of(sequence)]
+            assert found == tokens
+        assert engine.metrics.time_to_first_token.counts == computed_before
+        await engine.resize(2)
+
+    runner.run(use())
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_answers_survive_lost_workers(
+    engine: PoolEngine, runner: asyncio.Runner, expected: list[list[int]], how: signal.Signals
+) -> None:
+    async def use() -> None:
+        before = engine.cluster.replaced
+        for device in list(engine.cluster.devices.values()):
+            running = asyncio.create_task(generate_all(engine))
+            await asyncio.sleep(0.02)
+            assert device.worker is not None
+            os.kill(device.worker.pid, how)
+            assert await running == expected
+            await asyncio.gather(*(other.serving.wait() for other in engine.cluster.devices.values()))
+        assert engine.cluster.replaced >= before + 1
+
+    runner.run(use())
+
+
+def test_a_rolled_back_resize_says_so_and_serving_goes_on(
+    engine: PoolEngine, runner: asyncio.Runner, client: httpx.AsyncClient, expected: list[list[int]]
+) -> None:
+    from slarag.backends.elastic.errors import ResizeError
+
+    def fail(name: str) -> None:
+        if name == "attach":
+            raise OSError("injected")
+
+    async def use() -> None:
+        with pytest.raises(ResizeError, match="injected"):
+            await engine.resize(3, at_step=fail)
+        status = (await client.post("/is_scaling_elastic_ep", headers=AUTH)).json()
+        assert (status["phase"], status["size"], status["is_scaling_elastic_ep"]) == ("failed", 2, False)
+        assert "injected" in status["error"]
+        assert await generate_all(engine) == expected
+
+    runner.run(use())
+
+
+def test_control_needs_the_token_and_refuses_what_cannot_be(
+    engine: PoolEngine, runner: asyncio.Runner, client: httpx.AsyncClient
+) -> None:
+    async def use() -> None:
+        epoch = engine.cluster.placement.epoch
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": TOKEN}):
+            for path in ("/scale_elastic_ep", "/is_scaling_elastic_ep"):
+                reply = await client.post(path, json={"new_data_parallel_size": 3}, headers=headers)
+                assert reply.status_code == 401
+        for body in ({"new_data_parallel_size": 0}, {"new_data_parallel_size": 9}, {}, {"new_data_parallel_size": "3"}):
+            assert (await client.post("/scale_elastic_ep", json=body, headers=AUTH)).status_code == 400
+        dry = {"new_data_parallel_size": 3, "dry_run": True}
+        plan = (await client.post("/scale_elastic_ep", json=dry, headers=AUTH)).json()
+        assert (plan["joining"], plan["leaving"]) == (1, 0)
+        assert plan["bytes_to_move"] == plan["bytes_lower_bound"] > 0
+        assert engine.cluster.placement.epoch == epoch
+
+    runner.run(use())
+
+
+def test_scaling_over_http_is_an_absolute_target(
+    engine: PoolEngine, runner: asyncio.Runner, client: httpx.AsyncClient
+) -> None:
+    async def use() -> None:
+        for size in (3, 3, 2):
+            body = {"new_data_parallel_size": size, "drain_timeout": 5, "operation_id": "mine"}
+            reply = await client.post("/scale_elastic_ep", json=body, headers=AUTH)
+            assert reply.json() == {"message": f"Scaled to {size} data parallel engines"}
+            status = (await client.post("/is_scaling_elastic_ep", headers=AUTH)).json()
+            assert (status["phase"], status["size"], status["operation_id"]) == ("completed", size, "mine")
+
+    runner.run(use())
+
+
+def test_completions_whole_and_streamed_say_the_same(
+    runner: asyncio.Runner, client: httpx.AsyncClient, expected: list[list[int]]
+) -> None:
+    async def use() -> None:
+        body: dict[str, Any] = {"prompt": PROMPTS[0], "max_tokens": 8, "temperature": 0, "logprobs": 2, "model": "tiny"}
+        whole = (await client.post("/v1/completions", json=body)).json()
+        [choice] = whole["choices"]
+        assert choice["finish_reason"] == "length"
+        assert len(choice["logprobs"]["tokens"]) == 8
+        assert whole["usage"]["prompt_tokens"] == 7
+        assert whole["usage"]["completion_tokens"] == 8
+        options = {"stream": True, "stream_options": {"include_usage": True}}
+        reply = await client.post("/v1/completions", json=body | options)
+        events = [line.removeprefix("data: ") for line in reply.text.splitlines() if line]
+        assert events[-1] == "[DONE]"
+        chunks = [json.loads(event) for event in events[:-1]]
+        assert chunks[-1]["usage"]["total_tokens"] == whole["usage"]["total_tokens"] == 15
+        assert "".join(chunk["choices"][0]["text"] for chunk in chunks[:-1]) == choice["text"]
+
+    runner.run(use())
+
+
+def test_a_seed_repeats_an_answer_and_n_gives_different_ones(runner: asyncio.Runner, client: httpx.AsyncClient) -> None:
+    async def use() -> None:
+        body = {"prompt": "grow", "max_tokens": 12, "seed": 5, "n": 3, "top_p": 0.95, "top_k": 50}
+        first, second = [(await client.post("/v1/completions", json=body)).json() for _ in range(2)]
+        texts = [choice["text"] for choice in first["choices"]]
+        assert texts == [choice["text"] for choice in second["choices"]]
+        assert len(set(texts)) == 3
+        assert first["usage"]["prompt_tokens"] == 4
+
+    runner.run(use())
+
+
+def test_stop_texts_chats_and_deadlines(engine: PoolEngine, runner: asyncio.Runner, client: httpx.AsyncClient) -> None:
+    async def use() -> None:
+        body: dict[str, Any] = {"prompt": PROMPTS[1], "max_tokens": 8, "temperature": 0}
+        text = (await client.post("/v1/completions", json=body)).json()["choices"][0]["text"]
+        stop = next(character for character in text if character.isalnum())
+        stopped = (await client.post("/v1/completions", json={**body, "stop": stop})).json()["choices"][0]
+        assert stopped["text"] == text[: text.find(stop)]
+        assert stopped["finish_reason"] == "stop"
+        chat = {
+            "messages": [{"role": "user", "content": "hello"}],
+            "max_tokens": 4,
+            "logprobs": True,
+            "top_logprobs": 1,
+        }
+        [choice] = (await client.post("/v1/chat/completions", json=chat)).json()["choices"]
+        assert choice["message"]["role"] == "assistant"
+        assert len(choice["logprobs"]["content"]) == 4
+        late = {**body, "max_tokens": 400, "deadline_ms": 1}
+        [choice] = (await client.post("/v1/completions", json=late)).json()["choices"]
+        assert choice["finish_reason"] == "deadline"
+
+    runner.run(use())
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("/v1/completions", {"prompt": "a", "best_of": 3}, "best_of"),
+        ("/v1/completions", {"prompt": "a", "max_tokens": 0}, "max_tokens"),
+        ("/v1/completions", {"prompt": "a", "max_tokens": 100_000}, "max_tokens"),
+        ("/v1/completions", {"prompt": [320]}, "prompt"),
+        ("/v1/completions", {"prompt": []}, "prompt"),
+        ("/v1/completions", {"prompt": "a", "model": "other"}, "model"),
+        ("/v1/chat/completions", {"messages": []}, "messages"),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}], "tools": []}, "tools"),
+        ("/tokenize", {"prompt": "a", "text": "b"}, "text"),
+    ],
+)
+def test_bad_bodies_are_refused_by_the_name_of_the_field(
+    runner: asyncio.Runner, client: httpx.AsyncClient, path: str, body: dict[str, Any], field: str
+) -> None:
+    reply = runner.run(client.post(path, json=body))
+    assert reply.status_code == 400
+    assert reply.json()["error"]["param"] == field
+
+
+def test_too_many_waiting_are_refused_with_when_to_come_back(
+    engine: PoolEngine, runner: asyncio.Runner, client: httpx.AsyncClient
+) -> None:
+    async def use() -> None:
+        held = [engine.submit([1], GenerationOptions(max_tokens=4)) for _ in range(16)]
+        for stream in (False, True):
+            reply = await client.post("/v1/completions", json={"prompt": "a", "stream": stream})
+            assert (reply.status_code, reply.headers["retry-after"]) == (429, "1")
+        for sequence in held:
+            async for _ in engine.outputs_of(sequence):
+                pass
+
+    runner.run(use())
+
+
+def test_leaving_early_frees_what_was_held(engine: PoolEngine, runner: asyncio.Runner) -> None:
+    async def use() -> None:
+        sequence = engine.submit([1, 2, 3], GenerationOptions(max_tokens=400))
+        outputs = engine.outputs_of(sequence)
+        await anext(outputs)
+        await outputs.aclose()
+        assert sequence.finish == "cancelled"
+        while engine.running or engine.waiting:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        assert engine.cache_used == 0
+
+    runner.run(use())
+
+
+def test_state_is_there_to_read(runner: asyncio.Runner, client: httpx.AsyncClient) -> None:
+    async def use() -> None:
+        assert (await client.get("/health")).status_code == 200
+        load = (await client.get("/load")).json()
+        assert (load["devices"], load["running"], load["waiting"]) == (2, 0, 0)
+        metrics = (await client.get("/metrics")).text
+        assert "vllm:num_requests_running 0" in metrics
+        assert 'vllm:time_to_first_token_seconds_bucket{le="+Inf"}' in metrics
+        models = (await client.get("/v1/models")).json()
+        assert models["data"][0]["id"] == "tiny"
+        tokens = (await client.post("/tokenize", json={"prompt": "abc"})).json()
+        assert tokens["count"] == len(tokens["tokens"]) == 2
+
+    runner.run(use())
+
+
+def test_the_pool_driver_conforms_on_it(engine: PoolEngine, runner: asyncio.Runner) -> None:
+    async def use() -> None:
+        app = build_app(engine, model="tiny", token=TOKEN)
+        driver = HttpPool("http://pool", devices=2, token=TOKEN, transport=httpx.ASGITransport(app=app))
+        await check_driver(driver, other_size=3)
+        assert driver.error is None
+        assert engine.size == 2
+        await driver.aclose()
+
+    runner.run(use())
+
+
+def test_nothing_is_left_behind(tiny_folder: Path) -> None:
+    async def use() -> list[int]:
+        options = PoolOptions(model=tiny_folder, devices=2, page_bytes=4096, kv_blocks=16, block_tokens=8)
+        made = await PoolEngine.start(replace(options, max_batch_tokens=32))
+        for size in (3, 2):
+            await made.resize(size)
+        workers = [device.worker.pid for device in made.cluster.devices.values() if device.worker]
+        await made.aclose()
+        return workers
+
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    workers = asyncio.run(use())
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
