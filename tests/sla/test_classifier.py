@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import slarag.sla.classifier as classifier_module
 from slarag.sla.classifier import DIM, IntentClassifier
 from slarag.sla.errors import ConfigurationError
 from slarag.sla.intents import INTENTS, IntentPrediction
@@ -112,3 +114,26 @@ class TestPrediction:
     def test_what_is_no_distribution_is_refused(self, raw: dict[str, float]) -> None:
         with pytest.raises(ValueError, match="not a distribution"):
             IntentPrediction(raw)  # type: ignore[arg-type]
+
+
+class TestShippedCard:
+    """The scores that ship with the weights, and that they are about these weights."""
+
+    CARD = json.loads((Path(classifier_module.__file__).with_name("weights") / "intents.json").read_text("utf-8"))
+
+    def test_it_holds_the_bar_on_sources_that_were_not_trained_on(self) -> None:
+        assert self.CARD["splits"]["by_source"]["macro_f1"] >= 0.75
+        assert self.CARD["splits"]["random"]["macro_f1"] >= 0.75
+
+    @pytest.mark.parametrize("split", ["by_source", "by_source_reversed", "random"])
+    def test_its_scores_follow_from_its_confusion_matrix(self, split: str) -> None:
+        found = self.CARD["splits"][split]
+        confusion = np.array(found["confusion"])
+        f1 = 2 * confusion.diagonal() / (confusion.sum(axis=0) + confusion.sum(axis=1))
+        assert found["macro_f1"] == pytest.approx(f1.mean(), abs=1e-4)
+        assert found["tested"] == confusion.sum()
+        assert list(found["f1"]) == list(INTENTS)
+
+    def test_it_names_every_source_with_its_licence(self) -> None:
+        assert all(source["licence"] and source["questions"] for source in self.CARD["sources"])
+        assert {source["half"] for source in self.CARD["sources"]} == {"a", "b", "own"}
