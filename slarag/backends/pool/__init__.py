@@ -1,0 +1,1 @@
+"""How many devices a pool should have: forecast, policies, and a simulator to compare them in."""
