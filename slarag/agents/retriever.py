@@ -39,7 +39,7 @@ class Retriever:
     async def _fetch(self, context: RunContext, before: Sequence[Passage]) -> tuple[Passage, ...]:
         settings = context.plan.replica(self.replica)
         k = settings.passages * (RERANK_WIDTH if context.plan.rerank else 1)
-        query = context.question if self.hop == 1 else follow_up(context.question, before)
+        query = self._query(context.question, before)
         vector = context.vector if query == context.question else None
         began = time.monotonic()
         try:
@@ -58,6 +58,11 @@ class Retriever:
             PassagesEvent(replica=self.replica, hop=self.hop, query=query, method=settings.retrieval, passages=passages)
         )
         return passages
+
+    def _query(self, question: str, before: Sequence[Passage]) -> str:
+        """The question; from the second hop on, what the last hop's best passage leaves of it and brings to it."""
+        newest = before[self.hop - 2 : self.hop - 1] if self.hop > 1 else ()
+        return follow_up(question, newest[0]) if newest else question
 
 
 def interleave(rankings: Sequence[Sequence[Passage]]) -> Iterator[Passage]:

@@ -18,20 +18,19 @@ def passage(name: str, text: str = "", title: str = "") -> Passage:
 def test_the_second_hop_asks_for_what_the_first_one_found() -> None:
     question = "What office did the woman hold who played Corliss Archer in Kiss and Tell?"
     found = passage("1", "It is a comedy. Shirley Temple played Corliss Archer in Kiss and Tell. It sold well.", "Kiss")
-    asked = follow_up(question, [found])
-    assert asked == f"{question} Shirley Temple"
+    assert follow_up(question, found) == "office woman hold Shirley Temple"
 
 
 def test_nothing_new_asks_the_same_again() -> None:
-    assert follow_up("Who built it?", []) == "Who built it?"
-    assert follow_up("Who built it?", [passage("1", "Who built it?")]) == "Who built it?"
+    assert follow_up("Who built it?", passage("1", "Who built it?")) == "Who built it?"
+    assert follow_up("Who built it?", passage("1")) == "Who built it?"
 
 
 @given(st.text(max_size=80), st.text(max_size=400), st.text(max_size=40))
-def test_the_second_query_is_the_question_and_a_few_words(question: str, text: str, title: str) -> None:
-    asked = follow_up(question, [passage("1", text, title)])
-    assert asked.startswith(question)
-    assert len(asked[len(question) :].split()) <= MAX_NEW_WORDS
+def test_the_second_query_is_short_and_never_empty(question: str, text: str, title: str) -> None:
+    asked = follow_up(question, passage("1", text, title))
+    assert asked or not question
+    assert len(asked.split()) <= max(len(question.split()), len(question) + MAX_NEW_WORDS)
 
 
 @pytest.mark.parametrize(
