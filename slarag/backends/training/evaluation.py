@@ -71,8 +71,8 @@ def read_pairs(
     return [merge_windows(part) for part in parts]
 
 
-def fit_settings(rows: Sequence[Row], readings: Sequence[Reading]) -> ReaderSettings:
-    """Null weights by logistic regression, then the threshold with the best F1 over all rows."""
+def fit_settings(rows: Sequence[Row], readings: Sequence[Reading], settings: ReaderSettings) -> ReaderSettings:
+    """`settings` with null weights by logistic regression, then the threshold with the best F1 over all rows."""
     from sklearn.linear_model import LogisticRegression
 
     features = np.array([[r.span_log_odds, r.answer_logit] for r in readings])
@@ -83,7 +83,7 @@ def fit_settings(rows: Sequence[Row], readings: Sequence[Reading]) -> ReaderSett
         )
     fitted = LogisticRegression(C=100.0).fit(features, answerable)
     weights = (float(fitted.intercept_[0]), float(fitted.coef_[0, 0]), float(fitted.coef_[0, 1]))
-    settings = ReaderSettings(null_weights=weights)
+    settings = replace(settings, null_weights=weights)
     thresholds = np.linspace(0.2, 0.8, 25)
     scores = [score_reading(rows, readings, replace(settings, answer_threshold=float(t))).f1 for t in thresholds]
     return replace(settings, answer_threshold=round(float(thresholds[int(np.argmax(scores))]), 3))

@@ -37,7 +37,7 @@ class ReaderScores:
 def make_reader(recipe: Recipe, data: Path, run: Path, out: Path, report: Report = print) -> ReaderScores:
     """Train by `recipe` on the files under `data` (resuming in folder `run`), then evaluate and write folder `out`."""
     weights = train_reader(recipe, data, run, report)
-    save_reader(load_run(weights), ReaderSettings(), out)
+    save_reader(load_run(weights), ReaderSettings(rank_exponent=recipe.rank_exponent), out)
     scores = evaluate_reader(recipe, data, out, report)
     write_card(out / "MODEL_CARD.md", recipe, scores, read_progress(run))
     return scores
@@ -64,7 +64,7 @@ def evaluate_reader(recipe: Recipe, data: Path, folder: Path, report: Report = p
         readings = read_pairs(model, [(row["question"], row["context"]) for row in rows], threads=_threads())
         fit = [i for i, row in enumerate(rows) if fits(row)]
         rest = [i for i, row in enumerate(rows) if not fits(row)]
-        settings = fit_settings([rows[i] for i in fit], [readings[i] for i in fit])
+        settings = fit_settings([rows[i] for i in fit], [readings[i] for i in fit], settings)
         reading = score_reading([rows[i] for i in rest], [readings[i] for i in rest], settings)
         report(f"reading: {reading}")
         original, _ = load_reader(folder)

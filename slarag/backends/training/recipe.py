@@ -55,6 +55,7 @@ class Recipe(BaseModel):
     )
     seed: int = 0
     held_out_titles: list[str] = Field(default_factory=list, description="articles never trained on")
+    rank_exponent: float = Field(default=0.0, ge=0, description="prior of a passage at rank r: (r + 1) ** -this")
     development: str | None = Field(default=None, description="question file that thresholds are fitted and scored on")
     unseen_claims: list[str] = Field(default_factory=list, description="claim files to score, not among the sources")
 
