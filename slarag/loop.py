@@ -7,6 +7,8 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from .retrievers.daemon_threads import DaemonThreads
+
 Result = TypeVar("Result")
 
 
@@ -28,7 +30,10 @@ class LoopThread:
             raise
 
     def close(self) -> None:
-        """Cancel what still runs, stop the loop and join the thread; a later call starts a new one."""
+        """Cancel what still runs, stop the loop and join the thread; a later call starts a new one.
+
+        A worker thread that hangs in somebody else's code is left behind, as a daemon.
+        """
         with self._lock:
             loop, thread = self._loop, self._thread
             self._loop = self._thread = None
@@ -47,6 +52,7 @@ class LoopThread:
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
+    loop.set_default_executor(DaemonThreads())
     try:
         loop.run_forever()
     finally:
@@ -55,7 +61,7 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
 
 
 async def _wind_up(loop: asyncio.AbstractEventLoop) -> None:
-    """End the loop's tasks, generators and worker threads; a task that ignores its cancellation gets a second."""
+    """End the loop's tasks, generators and worker threads; what ignores its end is waited for only briefly."""
     tasks = asyncio.all_tasks(loop) - {asyncio.current_task(loop)}
     for task in tasks:
         task.cancel()

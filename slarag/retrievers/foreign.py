@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import hashlib
 import threading
 from collections import OrderedDict
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..sla.errors import RunError, SlaragError
 from ..sla.evidence import Passage
 from ..sla.plan import RetrievalMethod
+from .daemon_threads import DaemonThreads
 from .embedder import Embedder
 from .ranking import Scores
 
@@ -37,6 +40,7 @@ class ForeignRetriever:
         self._remembered = remembered
         self._sources: OrderedDict[str, str] = OrderedDict()
         self._lock = threading.Lock()
+        self._threads = DaemonThreads() if _is_blocking(retriever) else None
 
     async def embed(self, questions: list[str]) -> Scores | None:
         """Unit vectors of `questions`, float32 [n, dim]; None without an embedder."""
@@ -47,7 +51,8 @@ class ForeignRetriever:
     ) -> list[Passage]:
         """The retriever's first `k` documents in its order; `method` and `vector` are its own affair.
 
-        A retriever without an async form runs in a thread. Raises `RunError` when it fails.
+        A retriever without an async form runs in a thread, which outlives the question if it hangs but keeps nobody
+        waiting. Raises `RunError` when it fails.
         """
         if k < 1:
             raise ValueError(f"k {k!r} is not at least 1")
@@ -63,8 +68,7 @@ class ForeignRetriever:
 
     async def _ask(self, question: str, k: int) -> list[Passage]:
         try:
-            documents = await self._retriever.ainvoke(question, **_how_many(self._retriever, k))
-            return [_passage(document) for document in documents]
+            return [_passage(document) for document in await self._invoke(question, k)]
         except SlaragError:
             raise
         except Exception as error:  # what fails behind the adapter is not known here
@@ -73,6 +77,15 @@ class ForeignRetriever:
                 f"the retriever {name} failed: {type(error).__name__}: {_first_line(error)}",
                 remedy="check that its service is up",
             ) from error
+
+    async def _invoke(self, question: str, k: int) -> list[Document]:
+        settings = _how_many(self._retriever, k)
+        if self._threads is None:
+            return await self._retriever.ainvoke(question, **settings)
+        context = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: context.run(self._retriever.invoke, question, **settings)
+        )
 
     def _remember(self, passages: list[Passage]) -> None:
         with self._lock:
@@ -88,6 +101,14 @@ def _how_many(retriever: BaseRetriever, k: int) -> dict[str, Any]:
     from langchain_core.vectorstores import VectorStoreRetriever
 
     return {"k": k} if isinstance(retriever, VectorStoreRetriever) else {}
+
+
+def _is_blocking(retriever: BaseRetriever) -> bool:
+    """Whether the class leaves LangChain's async form, which runs the blocking one in the loop's executor."""
+    from langchain_core.retrievers import BaseRetriever
+
+    own = type(retriever)._aget_relevant_documents  # pyright: ignore[reportPrivateUsage]
+    return own is BaseRetriever._aget_relevant_documents  # pyright: ignore[reportPrivateUsage]
 
 
 def _passage(document: Document) -> Passage:

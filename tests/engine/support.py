@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from slarag.engine import Engine
+from slarag.retrievers.protocol import PassageRetriever
 from slarag.sla.calibration import Calibration, Source
 from slarag.sla.evidence import Passage
 from slarag.sla.mapper import Mapper
@@ -34,7 +35,7 @@ PASSAGES = tuple(
 )
 
 
-def engine(*backends: ScriptedBackend, retriever: PassageList | None = None, **parts: Any) -> Engine:
+def engine(*backends: ScriptedBackend, retriever: PassageRetriever | None = None, **parts: Any) -> Engine:
     """An engine with one plan, the prior calibration and a fixed intent, unless given others."""
     parts = {
         "classifier": FixedClassifier(),

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import Any
 
 import pytest
+from langchain_core.callbacks import CallbackManagerForRetrieverRun
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
+from pydantic import PrivateAttr
 
+from slarag.retrievers.foreign import ForeignRetriever
+from slarag.sla.answer import Answer
 from slarag.sla.errors import UnpricedCallError
 from slarag.sla.plan import Plan
 from tests.engine.support import PASSAGES, QUESTION, engine, profile
@@ -24,6 +31,20 @@ from tests.fakes import (
 
 RIGHT = reading(quote(PASSAGES[0], "Mara Quill", 0.8))
 PAIR = Plan(replicas=2, arbitration="majority", retrieval="lexical")
+
+
+class Hanging(BaseRetriever):
+    """Blocks its thread until `end` is set, for half a minute at most, and then finds nothing."""
+
+    _end: threading.Event = PrivateAttr(default_factory=threading.Event)
+
+    @property
+    def end(self) -> threading.Event:
+        return self._end
+
+    def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
+        self._end.wait(30)
+        return []
 
 
 @pytest.mark.parametrize("step", [stall, ignore_cancellation, block_a_thread, stream_forever], ids=lambda s: s.__name__)
@@ -57,6 +78,52 @@ def test_a_retriever_that_hangs_is_left_at_the_deadline() -> None:
 
     with engine(retriever=Hanging(PASSAGES)) as asked:
         assert asked.ask(QUESTION, profile(deadline_ms=60)).abstained
+
+
+@pytest.mark.parametrize("own_loop", [False, True])
+def test_a_blocking_retriever_that_hangs_holds_up_neither_the_answer_nor_the_end(own_loop: bool) -> None:
+    hanging = Hanging()
+    asked = engine(retriever=ForeignRetriever(hanging))
+
+    async def ask() -> Answer:
+        async with asked:
+            return await asked.aask(QUESTION, profile(deadline_ms=60))
+
+    began = time.monotonic()
+    if own_loop:
+        with asked:
+            answer = asked.ask(QUESTION, profile(deadline_ms=60))
+    else:
+        answer = asyncio.run(ask())
+    took = time.monotonic() - began
+    hanging.end.set()
+    assert answer.abstained
+    assert took < 10, "the thread hangs for 30 s"
+
+
+def test_a_thread_that_hangs_does_not_hold_up_the_end() -> None:
+    end = threading.Event()
+
+    async def hang(request: Any) -> Any:
+        await asyncio.to_thread(end.wait, 30)
+
+    began = time.monotonic()
+    with engine(ScriptedBackend(hang)) as asked:
+        assert asked.ask(QUESTION, profile(deadline_ms=60)).abstained
+    took = time.monotonic() - began
+    end.set()
+    assert took < 10
+
+
+def test_no_thread_is_left_of_a_blocking_retriever_that_answers() -> None:
+    before = set(threading.enumerate())
+    hanging = Hanging()
+    hanging.end.set()
+    with engine(retriever=ForeignRetriever(hanging)) as asked:
+        assert asked.ask(QUESTION).abstained
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+    assert set(threading.enumerate()) == before
 
 
 def test_no_task_and_no_thread_is_left_of_cooperative_backends() -> None:
