@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -51,13 +52,15 @@ class Decision:
     plan: its `escalations` say whether a larger plan would still fit the objectives after it. prediction: of its
     first run. feasible: the plans that meet every objective, best first. rejected: the others, nearest first.
     binding: the objective that kept a better plan out, or, for the nearest offer, the one that is missed most; None
-    when nothing bound. reason: one sentence. is_nearest_offer: whether no plan met every objective.
+    when nothing bound. reason: one sentence. is_nearest_offer: whether no plan met every objective. The mapper's
+    `feasible` and `rejected` are tuples that are spelled out when they are first read, so that a query does not pay
+    for them.
     """
 
     plan: Plan
     prediction: Prediction
-    feasible: tuple[Option, ...]
-    rejected: tuple[Rejection, ...]
+    feasible: Sequence[Option]
+    rejected: Sequence[Rejection]
     binding: str | None
     reason: str
     is_nearest_offer: bool

@@ -50,14 +50,6 @@ class Forecast:
             *(Estimate(*array[:, index].tolist()) for array in (self.f1, self.wrong, self.latency_ms, self.usd))
         )
 
-    def predictions(self) -> list[Prediction]:
-        """The predictions of all plans."""
-        columns = (array.T.tolist() for array in (self.f1, self.wrong, self.latency_ms, self.usd))
-        return [
-            Prediction(Estimate(*a), Estimate(*b), Estimate(*c), Estimate(*d))
-            for a, b, c, d in zip(*columns, strict=True)
-        ]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlanTable:

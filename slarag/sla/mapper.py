@@ -11,6 +11,7 @@ import numpy.typing as npt
 from .calibration import Calibration
 from .conditions import Conditions
 from .decision import Decision, Option, Rejection
+from .deferred import Deferred
 from .errors import PlanError
 from .forecast import Forecast, PlanTable
 from .intents import IntentPrediction
@@ -111,21 +112,25 @@ class _Choice:
         is_nearest_offer = not self._feasible.size
         chosen = int(self._rejected[0] if is_nearest_offer else self._feasible[0])
         binding = self._missed_most(chosen) if is_nearest_offer else self._bound(chosen)
-        predictions = self._forecast.predictions()
-        plans = self._table.plans
-        worst = self._excess.argmax(axis=0).tolist()
-        by = self._excess.max(axis=0).tolist()
         return Decision(
-            plan=replace(plans[chosen], escalations=0 if is_nearest_offer else self._escalations(chosen)),
-            prediction=predictions[chosen],
-            feasible=tuple(Option(plans[i], predictions[i]) for i in self._feasible.tolist()),
-            rejected=tuple(
-                Rejection(plans[i], predictions[i], OBJECTIVES[worst[i]], by[i]) for i in self._rejected.tolist()
-            ),
+            plan=replace(self._table.plans[chosen], escalations=0 if is_nearest_offer else self._escalations(chosen)),
+            prediction=self._forecast.prediction(chosen),
+            feasible=Deferred(self._feasible.size, self._options),
+            rejected=Deferred(self._rejected.size, self._rejections),
             binding=binding,
             reason=self._reason(chosen, binding, is_nearest_offer),
             is_nearest_offer=is_nearest_offer,
         )
+
+    def _options(self) -> list[Option]:
+        return [Option(self._table.plans[i], self._forecast.prediction(i)) for i in self._feasible.tolist()]
+
+    def _rejections(self) -> list[Rejection]:
+        worst, by = self._excess.argmax(axis=0).tolist(), self._excess.max(axis=0).tolist()
+        return [
+            Rejection(self._table.plans[i], self._forecast.prediction(i), OBJECTIVES[worst[i]], by[i])
+            for i in self._rejected.tolist()
+        ]
 
     def _metric(self) -> Vector:
         """What the priority minimises."""

@@ -278,6 +278,25 @@ def test_a_decision_is_plain_json() -> None:
     assert brief["feasible_count"] == raw["feasible_count"]
 
 
+def test_the_alternatives_are_tuples_that_stay_the_same() -> None:
+    decision, again = (MAPPER.decide(load_profile("balanced"), FACTOID, IDLE) for _ in range(2))
+    assert decision == again
+    assert hash(decision) == hash(again)
+    for alternatives in (decision.feasible, decision.rejected):
+        spelled_out = tuple(alternatives)
+        assert len(alternatives) == len(spelled_out) > 0
+        assert alternatives == spelled_out == alternatives[:]
+        assert alternatives[-1] is spelled_out[-1]
+        assert repr(alternatives) == repr(spelled_out)
+        assert alternatives != list(spelled_out)
+
+
+def test_the_prediction_is_that_of_the_chosen_alternative() -> None:
+    decision = MAPPER.decide(load_profile("balanced"), FACTOID, IDLE)
+    assert decision.feasible[0].prediction == decision.prediction
+    assert decision.feasible[0].plan == replace(decision.plan, escalations=0)
+
+
 def test_the_alternatives_are_sorted() -> None:
     decision = MAPPER.decide(profile("quality", p95_ms=500), FACTOID, IDLE)
     scores = [option.prediction.f1.mean for option in decision.feasible]
