@@ -130,7 +130,11 @@ def _placed(passage: Passage, place: int) -> Passage:
 
 
 def _distinct(passages: list[Passage]) -> list[Passage]:
-    return list({passage.passage_id: passage for passage in reversed(passages) if passage.text}.values())[::-1]
+    first: dict[str, Passage] = {}
+    for passage in passages:
+        if passage.text:
+            first.setdefault(passage.passage_id, passage)
+    return list(first.values())
 
 
 def _digest(text: str) -> str:

@@ -138,3 +138,12 @@ def test_a_failing_foreign_retriever_is_named() -> None:
 
     with pytest.raises(RunError, match="the retriever Broken failed: ConnectionError: refused;"):
         asyncio.run(ForeignRetriever(Broken()).retrieve("amber", method="dense", k=3))
+
+
+def test_a_document_that_comes_twice_keeps_its_first_place() -> None:
+    class Fixed(BaseRetriever):
+        def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
+            return [Document(page_content=text, metadata={"source": text}) for text in ("best", "next", "best", "last")]
+
+    found = asyncio.run(ForeignRetriever(Fixed()).retrieve("any", method="dense", k=2))
+    assert [passage.text for passage in found] == ["best", "next"]
