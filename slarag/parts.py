@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +15,7 @@ from .backends.protocol import Backend
 from .retrievers.protocol import PassageRetriever
 from .sla.calibration import Calibration
 from .sla.conditions import Conditions
-from .sla.errors import ConfigurationError
+from .sla.errors import ConfigurationError, RunError, SlaragError
 from .sla.intents import INTENTS, IntentPrediction
 from .sla.mapper import Mapper
 from .sla.plan import default_plan_space
@@ -45,14 +46,22 @@ class Parts:
     closers: list[Callable[[], Awaitable[None]]]
 
     async def vector(self, question: str) -> np.ndarray | None:
-        """The question's vector for dense retrieval, float32 [dim]; None if the retriever has no embedder."""
-        vectors = await self.retriever.embed([question])
-        return None if vectors is None else vectors[0]
+        """The question's vector for dense retrieval, float32 [dim]; None if the retriever has no embedder.
+
+        Whatever the embedder raises becomes a `RunError`.
+        """
+        with _failures_of("the retriever's embedder", "check the retriever and what embeds for it"):
+            vectors = await self.retriever.embed([question])
+            return None if vectors is None else vectors[0]
 
     def classify(self, question: str, vector: np.ndarray | None) -> IntentPrediction:
-        """The question's intent, by its wording alone when `vector` is not one of all-MiniLM-L6-v2's."""
+        """The question's intent, by its wording alone when `vector` is not one of all-MiniLM-L6-v2's.
+
+        Whatever the classifier raises becomes a `RunError`.
+        """
         known = vector is not None and vector.shape == (QUESTION_DIM,)
-        return self.classifier.predict(question, vector if known else None)
+        with _failures_of("the intent classifier", "check the classifier that the engine was given"):
+            return self.classifier.predict(question, vector if known else None)
 
     async def conditions(self) -> Conditions:
         """The state of the first backend; what is true of an idle one if it cannot say within `LOAD_LIMIT_S`."""
@@ -93,6 +102,16 @@ def open_parts(
         calibration=measured,
         closers=closers,
     )
+
+
+@contextmanager
+def _failures_of(what: str, remedy: str) -> Generator[None]:
+    try:
+        yield
+    except SlaragError:
+        raise
+    except Exception as error:  # what fails behind a part that was given is not known here
+        raise RunError(f"{what} failed: {type(error).__name__}: {str(error)[:200]}", remedy=remedy) from error
 
 
 def _retriever(folder: str | Path, closers: list[Callable[[], Awaitable[None]]]) -> PassageRetriever:
