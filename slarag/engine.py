@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from .agents.events import Event
 from .agents.race import call_off
+from .assembly import open_parts
 from .backends.protocol import Backend
 from .feedback import append_feedback
 from .graph import build_graph
 from .loop import LoopThread
-from .parts import Classifier, Parts, open_parts
+from .parts import Classifier, Parts
 from .query import Query, QueryRun
 from .retrievers.protocol import PassageRetriever
 from .sla.answer import Answer
@@ -28,6 +29,7 @@ from .sla.plan import Plan
 from .sla.profile import Profile, load_profile
 
 if TYPE_CHECKING:
+    from langchain_core.retrievers import BaseRetriever
     from langchain_core.runnables import Runnable
 
 MAX_QUESTION_CHARACTERS = 20_000
@@ -49,7 +51,7 @@ class Engine:
     @classmethod
     def open(
         cls,
-        index: str | Path | PassageRetriever,
+        index: str | Path | PassageRetriever | BaseRetriever,
         *,
         backend: Backend | Sequence[Backend] | None = None,
         profile: ProfileLike = "balanced",
@@ -57,7 +59,7 @@ class Engine:
         classifier: Classifier | None = None,
         mapper: Mapper | None = None,
     ) -> Engine:
-        """Open an index folder, or take a retriever; load the models, blocking.
+        """Open an index folder, or take a retriever, this package's or any of LangChain's; load the models, blocking.
 
         backend: what reads; several serve as the models of replicas and as a jury. None is the embedded reader.
         profile: of questions that bring none. calibration, classifier, mapper: the shipped ones by default. What the

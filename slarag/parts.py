@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
@@ -15,14 +14,14 @@ from .backends.protocol import Backend
 from .retrievers.protocol import PassageRetriever
 from .sla.calibration import Calibration
 from .sla.conditions import Conditions
-from .sla.errors import ConfigurationError, RunError, SlaragError
+from .sla.errors import RunError, SlaragError
 from .sla.intents import INTENTS, IntentPrediction
 from .sla.mapper import Mapper
-from .sla.plan import default_plan_space
 
 LOAD_LIMIT_S = 0.1
 """How long a backend may take to tell its load before the question goes on without it."""
 QUESTION_DIM = 384
+Closer: TypeAlias = Callable[[], Awaitable[None]]
 UNKNOWN_INTENT = IntentPrediction({intent: 1 / len(INTENTS) for intent in INTENTS})
 
 
@@ -43,7 +42,7 @@ class Parts:
     classifier: Classifier
     mapper: Mapper
     calibration: Calibration
-    closers: list[Callable[[], Awaitable[None]]]
+    closers: list[Closer]
 
     async def vector(self, question: str) -> np.ndarray | None:
         """The question's vector for dense retrieval, float32 [dim]; None if the retriever has no embedder.
@@ -83,27 +82,6 @@ class Parts:
             await self.closers.pop()()
 
 
-def open_parts(
-    index: str | Path | PassageRetriever,
-    *,
-    backend: Backend | Sequence[Backend] | None,
-    calibration: Path | Calibration | None,
-    classifier: Classifier | None,
-    mapper: Mapper | None,
-) -> Parts:
-    """Open the index and load the models, blocking. Raises `ConfigurationError` when something is missing."""
-    closers: list[Callable[[], Awaitable[None]]] = []
-    measured = calibration if isinstance(calibration, Calibration) else Calibration.load(calibration)
-    return Parts(
-        retriever=_retriever(index, closers) if isinstance(index, (str, Path)) else index,
-        backends=_backends(backend, closers),
-        classifier=classifier or _shipped_classifier(),
-        mapper=mapper or Mapper(default_plan_space(), measured),
-        calibration=measured,
-        closers=closers,
-    )
-
-
 @contextmanager
 def _failures_of(what: str, remedy: str) -> Generator[None]:
     try:
@@ -112,37 +90,3 @@ def _failures_of(what: str, remedy: str) -> Generator[None]:
         raise
     except Exception as error:  # what fails behind a part that was given is not known here
         raise RunError(f"{what} failed: {type(error).__name__}: {str(error)[:200]}", remedy=remedy) from error
-
-
-def _retriever(folder: str | Path, closers: list[Callable[[], Awaitable[None]]]) -> PassageRetriever:
-    from .retrievers.index import IndexRetriever
-
-    retriever = IndexRetriever.open(Path(folder))
-    retriever.embedder.encode(["loads the model now rather than within the first question's deadline"])
-    closers.append(lambda: asyncio.to_thread(retriever.close))
-    return retriever
-
-
-def _backends(
-    given: Backend | Sequence[Backend] | None, closers: list[Callable[[], Awaitable[None]]]
-) -> tuple[Backend, ...]:
-    if given is None:
-        from .backends.reader.backend import EmbeddedReader
-
-        reader = EmbeddedReader()
-        reader.open()
-        closers.append(reader.aclose)
-        return (reader,)
-    backends = (given,) if isinstance(given, Backend) else tuple(given)
-    names = [backend.name for backend in backends]
-    if not backends or len(set(names)) < len(names):
-        raise ConfigurationError(
-            f"an engine needs one or more backends of different names, not {names}", remedy="name each backend"
-        )
-    return backends
-
-
-def _shipped_classifier() -> Classifier:
-    from .sla.classifier import IntentClassifier
-
-    return IntentClassifier.load()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from langchain_core.retrievers import BaseRetriever
+
 from slarag.engine import Engine
 from slarag.retrievers.protocol import PassageRetriever
 from slarag.sla.calibration import Calibration, Source
@@ -35,7 +37,9 @@ PASSAGES = tuple(
 )
 
 
-def engine(*backends: ScriptedBackend, retriever: PassageRetriever | None = None, **parts: Any) -> Engine:
+def engine(
+    *backends: ScriptedBackend, retriever: PassageRetriever | BaseRetriever | None = None, **parts: Any
+) -> Engine:
     """An engine with one plan, the prior calibration and a fixed intent, unless given others."""
     parts = {
         "classifier": FixedClassifier(),

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from langchain_core.documents import Document
+from langchain_core.embeddings import DeterministicFakeEmbedding
+from langchain_core.vectorstores import InMemoryVectorStore
 
-from slarag.sla.errors import RunError
+from slarag.sla.errors import ConfigurationError, RunError
 from tests.engine.support import PASSAGES, QUESTION, engine
-from tests.fakes import PassageList
+from tests.fakes import PassageList, ScriptedBackend
 
 
 def test_what_an_embedder_raises_is_a_run_error() -> None:
@@ -30,3 +33,26 @@ def test_what_a_classifier_raises_is_a_run_error() -> None:
 
     with engine(classifier=Broken()) as asked, pytest.raises(RunError, match="classifier failed: ZeroDivisionError"):
         asked.ask(QUESTION)
+
+
+def test_a_langchain_retriever_is_taken_as_it_is() -> None:
+    store = InMemoryVectorStore(DeterministicFakeEmbedding(size=8))
+    store.add_documents([Document(page_content=passage.text) for passage in PASSAGES])
+    with engine(retriever=store.as_retriever()) as asked:
+        assert asked.ask(QUESTION).citations
+
+
+def test_what_is_no_retriever_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="no embed and no retrieve and no source_text; give the folder"):
+        engine(retriever=object())  # type: ignore[arg-type]
+
+
+def test_what_is_no_backend_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"a builtins\.int is not a backend; give a Backend"):
+        engine(7)  # type: ignore[arg-type]
+
+
+def test_a_backend_that_cannot_answer_is_refused() -> None:
+    judge = ScriptedBackend(capabilities=frozenset({"verify"}))
+    with pytest.raises(ConfigurationError, match=r"cannot answer; it does \['verify'\]; give a backend"):
+        engine(ScriptedBackend(name="reader"), judge)

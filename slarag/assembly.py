@@ -1,0 +1,119 @@
+"""Puts an engine's parts together, and refuses what cannot be one."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeGuard, cast
+
+from .backends.protocol import Backend
+from .parts import Classifier, Closer, Parts
+from .retrievers.protocol import PassageRetriever
+from .sla.calibration import Calibration
+from .sla.errors import ConfigurationError
+from .sla.mapper import Mapper
+from .sla.plan import default_plan_space
+
+if TYPE_CHECKING:
+    from langchain_core.retrievers import BaseRetriever
+
+
+def open_parts(
+    index: str | Path | PassageRetriever | BaseRetriever,
+    *,
+    backend: Backend | Sequence[Backend] | None,
+    calibration: Path | Calibration | None,
+    classifier: Classifier | None,
+    mapper: Mapper | None,
+) -> Parts:
+    """Open the index and load the models, blocking. Raises `ConfigurationError` when something is missing or wrong."""
+    closers: list[Closer] = []
+    measured = calibration if isinstance(calibration, Calibration) else Calibration.load(calibration)
+    return Parts(
+        retriever=_retriever(index, closers),
+        backends=_backends(backend, closers),
+        classifier=classifier or _shipped_classifier(),
+        mapper=mapper or Mapper(default_plan_space(), measured),
+        calibration=measured,
+        closers=closers,
+    )
+
+
+def _retriever(given: str | Path | PassageRetriever | BaseRetriever, closers: list[Closer]) -> PassageRetriever:
+    if isinstance(given, (str, Path)):
+        return _opened(Path(given), closers)
+    if _is_langchain(given):
+        from .retrievers.foreign import ForeignRetriever
+
+        return ForeignRetriever(given)
+    retriever = cast(PassageRetriever, given)
+    missing = [name for name in ("embed", "retrieve", "source_text") if not callable(getattr(retriever, name, None))]
+    if missing:
+        raise ConfigurationError(
+            f"{_named(given)} is not a retriever: it has no {' and no '.join(missing)}",
+            remedy="give the folder of an index, a PassageRetriever or a LangChain BaseRetriever",
+        )
+    return retriever
+
+
+def _is_langchain(given: object) -> TypeGuard[BaseRetriever]:
+    """Whether it is a LangChain retriever; while LangChain is not loaded there is none."""
+    loaded = sys.modules.get("langchain_core.retrievers")
+    return loaded is not None and isinstance(given, loaded.BaseRetriever)
+
+
+def _opened(folder: Path, closers: list[Closer]) -> PassageRetriever:
+    from .retrievers.index import IndexRetriever
+
+    retriever = IndexRetriever.open(folder)
+    closers.append(lambda: asyncio.to_thread(retriever.close))
+    retriever.embedder.encode(["loads the model now rather than within the first question's deadline"])
+    return retriever
+
+
+def _backends(given: Backend | Sequence[Backend] | None, closers: list[Closer]) -> tuple[Backend, ...]:
+    if given is None:
+        return (_reader(closers),)
+    backends = tuple(given) if isinstance(given, Sequence) else (given,)
+    for backend in backends:
+        _check(backend)
+    names = [backend.name for backend in backends]
+    if not backends or len(set(names)) < len(names):
+        raise ConfigurationError(
+            f"an engine needs one or more backends of different names, not {names}", remedy="name each backend"
+        )
+    return backends
+
+
+def _check(backend: object) -> None:
+    if not isinstance(backend, Backend):
+        raise ConfigurationError(
+            f"{_named(backend)} is not a backend",
+            remedy="give a Backend, such as ChatBackend(model) around a LangChain chat model",
+        )
+    if "answer" not in backend.capabilities:
+        raise ConfigurationError(
+            f"backend {backend.name!r} cannot answer; it does {sorted(backend.capabilities)}",
+            remedy="give a backend with the capability 'answer', or put this one into a RouterBackend with one",
+        )
+
+
+def _reader(closers: list[Closer]) -> Backend:
+    from .backends.reader.backend import EmbeddedReader
+
+    reader = EmbeddedReader()
+    closers.append(reader.aclose)
+    reader.open()
+    return reader
+
+
+def _shipped_classifier() -> Classifier:
+    from .sla.classifier import IntentClassifier
+
+    return IntentClassifier.load()
+
+
+def _named(thing: object) -> str:
+    return f"a {type(thing).__module__}.{type(thing).__qualname__}"
