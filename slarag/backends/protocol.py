@@ -19,7 +19,7 @@ AnswerKind = Literal["span", "yes_no", "list", "sentence"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Usage:
-    """What a call used. device_seconds: accelerator or CPU time that the call is accountable for (its share of a batch)."""
+    """What a call used. device_seconds: accelerator or CPU time, of a shared batch the call's own part."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -47,7 +47,7 @@ class Price:
 class AnswerRequest:
     """Answer `question` from `passages`.
 
-    kind: `span` one short answer, `yes_no` "yes" or "no", `list` several short answers, `sentence` one or two sentences.
+    kind: `span` one short answer, `yes_no` "yes" or "no", `list` several short answers, `sentence` a sentence or two.
     n_best: candidates wanted. deadline: seconds on `time.monotonic`, None for no deadline.
     """
 
@@ -74,8 +74,8 @@ class Candidate:
 class AnswerResult:
     """Candidates by falling probability (ties by text); empty if the backend sees none.
 
-    no_answer: probability that the passages hold no answer. answerability: per passage id, probability that this passage
-    answers. usd is None when the backend has no price.
+    no_answer: probability that the passages hold no answer. answerability: per passage id, probability that this
+    passage answers. usd is None when the backend has no price.
     """
 
     candidates: tuple[Candidate, ...]
@@ -140,7 +140,7 @@ class BackendLoad:
 
 @runtime_checkable
 class Backend(Protocol):
-    """A model service. `capabilities` says which of the three tasks work; the others raise `BackendUnavailableError`."""
+    """A model service. `capabilities` says which tasks work; the others raise `BackendUnavailableError`."""
 
     @property
     def name(self) -> str:
