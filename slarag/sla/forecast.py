@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +34,7 @@ _TIME_SD_FLOOR = 0.03
 _FEW_ANSWERS = 0.02  # a plan that hardly ever answers is not thereby safe
 _TYPICAL_READINGS = 4  # of a call that is waiting ahead of ours
 _MAX_SLOWDOWN = 100.0
+_KEPT_THRESHOLDS = 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,26 +53,41 @@ class Forecast:
         )
 
 
+class Curves:
+    """How often plans give an answer, and a wrong one, over the confidence threshold they abstain below.
+
+    given, wrong: [plans, intents, thresholds]. What a threshold comes to is kept, because profiles are few.
+    """
+
+    def __init__(self, given: Vector, wrong: Vector) -> None:
+        self._given = given
+        self._wrong = wrong
+        self.at = lru_cache(maxsize=_KEPT_THRESHOLDS)(self._at)
+
+    def _at(self, threshold: float) -> tuple[Vector, Vector]:
+        """Both, [plans, intents] each, at `threshold`."""
+        return _between(self._given, threshold), _between(self._wrong, threshold)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlanTable:
     """A calibration laid out for a fixed set of plans.
 
-    f1, f1_variance, n: [plans, intents]. given, wrong: [plans, intents, thresholds]. fixed_ms, work_ms: the parts of
-    the median latency that the load of the moment leaves alone and stretches. tail, time_sd, device_seconds,
-    device_seconds_p95, calls, sizes: [plans]. curve_weight: questions' worth that the rates of wrong answers rest on
-    beside a plan's own, as the back-off learned them from all plans.
+    f1, f1_variance, n: [plans, intents]. curves: how often plans answer, and wrongly. fixed_ms, work_ms: the parts of
+    the median latency that the load of the moment leaves alone and stretches. tail, time_factor (of the bounds around
+    a latency), device_seconds, device_seconds_p95, calls, sizes: [plans]. curve_weight: questions' worth that the
+    rates of wrong answers rest on beside a plan's own, as the back-off learned them from all plans.
     """
 
     plans: tuple[Plan, ...]
     f1: Vector
     f1_variance: Vector
     n: Vector
-    given: Vector
-    wrong: Vector
+    curves: Curves
     fixed_ms: Vector
     work_ms: Vector
     tail: Vector
-    time_sd: Vector
+    time_factor: Vector
     device_seconds: Vector
     device_seconds_p95: Vector
     calls: Vector
@@ -90,12 +107,11 @@ class PlanTable:
             f1=np.stack([row.f1 for row in quality]),
             f1_variance=np.stack([row.variance for row in quality]),
             n=np.stack([row.n for row in quality]),
-            given=np.stack([row.given for row in quality]),
-            wrong=np.stack([row.wrong for row in quality]),
+            curves=Curves(np.stack([row.given for row in quality]), np.stack([row.wrong for row in quality])),
             fixed_ms=columns[0],
             work_ms=columns[1],
             tail=columns[2],
-            time_sd=columns[3],
+            time_factor=np.exp(_Z * columns[3]),
             device_seconds=columns[4],
             device_seconds_p95=columns[5],
             calls=np.array([float(calls(plan)) for plan in plans]),
@@ -124,27 +140,26 @@ class PlanTable:
     def _f1(self, mix: Vector) -> Vector:
         mean = self.f1 @ mix
         spread = _Z * np.sqrt(self.f1_variance @ mix**2)
-        return np.stack([mean, np.maximum(mean - spread, 0.0), np.minimum(mean + spread, 1.0)])
+        return np.array([mean, np.maximum(mean - spread, 0.0), np.minimum(mean + spread, 1.0)])
 
     def _wrong(self, mix: Vector, threshold: float) -> Vector:
-        given = _at(self.given, threshold) @ mix
-        wrong = _at(self.wrong, threshold) @ mix
+        given_at, wrong_at = self.curves.at(threshold)
+        given, wrong = given_at @ mix, wrong_at @ mix
         rate = (wrong + _FEW_ANSWERS / 2) / (given + _FEW_ANSWERS)
         answers = (self.n @ mix + self.curve_weight) * (given + _FEW_ANSWERS)
         spread = _Z * np.sqrt(rate * (1 - rate) / answers)
-        return np.stack([rate, np.maximum(rate - spread, 0.0), np.minimum(rate + spread, 1.0)])
+        return np.array([rate, np.maximum(rate - spread, 0.0), np.minimum(rate + spread, 1.0)])
 
     def _latency_ms(self, conditions: Conditions, slowdown: float) -> Vector:
         call_ms = 1000 * _TYPICAL_READINGS * self.seconds_per_passage * slowdown
         queue_ms = conditions.ahead * call_ms * self.calls
         mean = self.tail * (self.fixed_ms + self.work_ms * slowdown) + queue_ms
-        factor = np.exp(_Z * self.time_sd)
-        return np.stack([mean, mean / factor, mean * factor])
+        return np.array([mean, mean / self.time_factor, mean * self.time_factor])
 
     def _usd(self, slowdown: float) -> Vector:
         rate = self.usd_per_device_second * slowdown
         mean = self.device_seconds * rate
-        return np.stack([mean, mean / 2, self.device_seconds_p95 * rate])
+        return np.array([mean, mean / 2, self.device_seconds_p95 * rate])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -217,7 +232,7 @@ def _cells(plan: Plan, calibration: Calibration) -> dict[str, Cell]:
     return calibration.by_plan.get(plan.key.removesuffix(f"-e{plan.escalations}"), {})
 
 
-def _at(curves: Vector, threshold: float) -> Vector:
+def _between(curves: Vector, threshold: float) -> Vector:
     """`curves` [plans, intents, thresholds] at `threshold`, straight between the two thresholds around it."""
     place = min(max(threshold, 0.0), THRESHOLDS[-1]) * 10
     below = min(int(place), len(THRESHOLDS) - 2)

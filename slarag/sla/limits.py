@@ -57,15 +57,17 @@ class Limits:
         A plan meets an objective only if the unfavourable end of its estimate does. Time and money are relative to the
         limit, shares are absolute, so that the four compare.
         """
-        none = np.zeros(forecast.f1.shape[1])
-        return np.stack(
-            [
-                none if self.latency_ms is None else _over(forecast.latency_ms[2], self.latency_ms, 1.0),
-                none if self.usd is None else _over(forecast.usd[2], self.usd, 1e-9),
-                none if self.min_f1 is None else np.maximum(self.min_f1 - forecast.f1[1], 0.0),
-                none if self.max_wrong is None else np.maximum(forecast.wrong[2] - self.max_wrong, 0.0),
-            ]
-        )
+        excess = np.zeros((len(OBJECTIVES), forecast.f1.shape[1]))
+        latency, cost, quality, risk = excess
+        if self.latency_ms is not None:
+            latency[:] = _over(forecast.latency_ms[2], self.latency_ms, 1.0)
+        if self.usd is not None:
+            cost[:] = _over(forecast.usd[2], self.usd, 1e-9)
+        if self.min_f1 is not None:
+            np.maximum(self.min_f1 - forecast.f1[1], 0.0, out=quality)
+        if self.max_wrong is not None:
+            np.maximum(forecast.wrong[2] - self.max_wrong, 0.0, out=risk)
+        return excess
 
     def past_deadline(self, forecast: Forecast) -> Vector:
         """By how much each plan is expected to pass the deadline [plans], as a share of it."""
