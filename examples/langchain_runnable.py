@@ -16,9 +16,8 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableLambda
 
-from slarag import Answer, Engine, Profile
+from slarag import Answer, Engine, ForeignRetriever, Profile
 from slarag.demo import pages_folder
-from slarag.retrievers.foreign import ForeignRetriever
 
 
 class SharedWords(BaseRetriever):

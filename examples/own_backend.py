@@ -11,13 +11,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from slarag import Answer, Engine, Profile
+from slarag import Answer, Engine, Profile, Span, build_index
 from slarag.backends import protocol
 from slarag.backends.conformance import check_backend
 from slarag.demo import pages_folder
-from slarag.retrievers.index import build_index
 from slarag.sla.errors import BackendUnavailableError
-from slarag.sla.evidence import Span
 
 SENTENCE = re.compile(r"[^\s#][^.!?\n]*[.!?]?")
 DENIAL = re.compile(r"\b(no|not|never)\b", re.IGNORECASE)

@@ -10,9 +10,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from slarag import Answer, Engine, ObjectiveResult, Profile
+from slarag import Answer, Engine, ObjectiveResult, Profile, build_index
 from slarag.demo import pages_folder
-from slarag.retrievers.index import build_index
 
 QUESTIONS = ("Which sea of Titan is the largest?", "How much did the Juno spacecraft cost?")
 PROFILES = ("fast", "safe")

@@ -18,9 +18,15 @@ if TYPE_CHECKING:
         ReplicaEvent,
         VerdictEvent,
     )
-    from .backends.protocol import Backend
+    from .backends.chat import ChatBackend
+    from .backends.openai_http import OpenAIBackend
+    from .backends.protocol import Backend, Price
+    from .backends.reader.backend import EmbeddedReader
+    from .backends.router import RouterBackend
     from .engine import Engine
     from .graph import QueryGraph, build_graph
+    from .retrievers.foreign import ForeignRetriever
+    from .retrievers.index import build_index
     from .retrievers.protocol import PassageRetriever
     from .sla.answer import Answer
     from .sla.calibration import Calibration
@@ -40,36 +46,49 @@ __all__ = [
     "AnswerEvent",
     "Backend",
     "Calibration",
+    "ChatBackend",
     "Citation",
     "Decision",
     "DecisionEvent",
+    "EmbeddedReader",
     "Engine",
     "Event",
+    "ForeignRetriever",
     "IntentEvent",
     "IntentPrediction",
     "Mapper",
     "ObjectiveResult",
+    "OpenAIBackend",
     "Passage",
     "PassageRetriever",
     "PassagesEvent",
     "Plan",
+    "Price",
     "Profile",
     "QueryGraph",
     "ReplicaEvent",
+    "RouterBackend",
     "SlaragError",
     "Span",
     "VerdictEvent",
     "__version__",
     "build_graph",
+    "build_index",
     "load_profile",
     "shipped_profiles",
 ]
 
 _HOMES = {
     "agents.events": "AnswerEvent DecisionEvent Event IntentEvent PassagesEvent ReplicaEvent VerdictEvent",
-    "backends.protocol": "Backend",
+    "backends.chat": "ChatBackend",
+    "backends.openai_http": "OpenAIBackend",
+    "backends.protocol": "Backend Price",
+    "backends.reader.backend": "EmbeddedReader",
+    "backends.router": "RouterBackend",
     "engine": "Engine",
     "graph": "QueryGraph build_graph",
+    "retrievers.foreign": "ForeignRetriever",
+    "retrievers.index": "build_index",
     "retrievers.protocol": "PassageRetriever",
     "sla.answer": "Answer",
     "sla.calibration": "Calibration",

@@ -36,3 +36,16 @@ def test_importing_loads_nothing_heavy() -> None:
     program = f"import sys, slarag; print([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_a_program_needs_is_public() -> None:
+    needed = {
+        "build_index",
+        "ForeignRetriever",
+        "EmbeddedReader",
+        "ChatBackend",
+        "OpenAIBackend",
+        "RouterBackend",
+        "Price",
+    }
+    assert needed <= set(slarag.__all__)
