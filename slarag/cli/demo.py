@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -14,9 +16,6 @@ from ..demo import DemoQuestion, load_questions, pages_folder
 from .demo_run import Asked, ask_all
 from .options import AsJson
 from .streams import Advance, progress, say, show, write_json
-
-if TYPE_CHECKING:
-    from ..engine import Engine
 
 
 def demo(
@@ -35,10 +34,7 @@ def demo(
     """
     chosen = [question for question in load_questions() if everything or question.featured]
     with _index(out) as folder:
-        from ..engine import Engine
-
-        with Engine.open(folder) as engine, progress("asking") as advance:
-            asked = _ask(engine, chosen, advance)
+        asked = _ask(folder, chosen)
     if as_json:
         write_json({"asked": [one.to_dict() for one in asked]})
         return
@@ -49,10 +45,24 @@ def demo(
         say(f'the index is in {out}: slarag ask "{chosen[0].question}" -i {out} -p safe')
 
 
-def _ask(engine: Engine, questions: Sequence[DemoQuestion], advance: Advance) -> list[Asked]:
+def _ask(folder: Path, questions: Sequence[DemoQuestion]) -> list[Asked]:
+    """All questions under all shipped profiles, ordered by question."""
+    from ..engine import Engine
     from ..sla.profile import shipped_profiles
 
-    return ask_all(engine, questions, shipped_profiles(), advance)
+    profiles = shipped_profiles()
+    columns: list[list[Asked]] = []
+    with progress("asking") as advance:
+        counted = count(1)
+        for profile in profiles:
+            with Engine.open(folder, profile=profile) as engine:
+                done = partial(_advance, advance, counted, len(profiles) * len(questions))
+                columns.append(ask_all(engine, questions, profile, done))
+    return [one for row in zip(*columns, strict=True) for one in row]
+
+
+def _advance(advance: Advance, counted: Iterator[int], total: int) -> None:
+    advance(next(counted), total, "asking")
 
 
 @contextmanager

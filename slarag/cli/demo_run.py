@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from ..demo import DemoQuestion
-from .streams import Advance
+from ..sla.plan import Plan
 
 if TYPE_CHECKING:
     from ..engine import Engine
     from ..sla.answer import Answer
+
+
+WARM_UP = "How far is it?"
+"""Asked before anything is measured, so that no question pays for what runs for the first time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,16 +48,18 @@ class Asked:
 
 
 def ask_all(
-    engine: Engine, questions: Sequence[DemoQuestion], profiles: Sequence[str], advance: Advance
+    engine: Engine, questions: Sequence[DemoQuestion], profile: str, on_answer: Callable[[], None]
 ) -> list[Asked]:
-    """Every question under every profile, one at a time so that each latency is its own."""
-    engine.ask(questions[0].question, profiles[0])  # loads the models, which no measured question should pay for
+    """Every question under one profile, one at a time so that each latency is its own.
+
+    An engine keeps what it has read, so each profile wants a fresh one: else the first would pay for the others.
+    """
+    engine.ask(WARM_UP, profile, plan=Plan(passages=1))
     asked: list[Asked] = []
     for question in questions:
-        for profile in profiles:
-            started = perf_counter()
-            answer = engine.ask(question.question, profile)
-            wall_ms = (perf_counter() - started) * 1000
-            asked.append(Asked(question=question, profile=profile, answer=answer, wall_ms=wall_ms))
-            advance(len(asked), len(questions) * len(profiles), "asking")
+        started = perf_counter()
+        answer = engine.ask(question.question, profile)
+        wall_ms = (perf_counter() - started) * 1000
+        asked.append(Asked(question=question, profile=profile, answer=answer, wall_ms=wall_ms))
+        on_answer()
     return asked

@@ -11,6 +11,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from ..sla.answer import Answer
 from ..sla.plan import Plan
 from .answer_view import citation_line, headline
 from .demo_run import Asked
@@ -38,23 +39,31 @@ def _question_table(rows: Sequence[Asked]) -> Table:
     table.columns[1].ratio = 1
     table.columns[2].max_width = 16
     table.expand = True
-    for one in rows:
-        table.add_row(*_cells(one), end_section=True)
+    for before, one in zip([None, *rows], rows, strict=False):
+        table.add_row(*_cells(one, before), end_section=True)
     return table
 
 
-def _cells(one: Asked) -> tuple[RenderableType, ...]:
+def _cells(one: Asked, before: Asked | None) -> tuple[RenderableType, ...]:
     answer = one.answer
-    cited: list[RenderableType] = [citation_line(citation, answer.passages) for citation in answer.citations[:1]]
     plan = answer.decisions[-1].plan.key if answer.decisions else ""
     return (
         Text(one.profile, style="bold"),
-        Group(headline(answer), *cited),
+        _said(answer, before.answer if before else None),
         Text(plan.replace("-", " ")),
         Text(f"{answer.confidence:.0%}"),
         _objectives(one),
         Text(dollars(answer.usd)),
     )
+
+
+def _said(answer: Answer, before: Answer | None) -> RenderableType:
+    """The answer with its first citation; an answer that was given above is not quoted again."""
+    if answer.abstained:
+        return headline(answer)
+    if before is not None and (answer.text, answer.citations[:1]) == (before.text, before.citations[:1]):
+        return headline(answer).append("\nquoted as above", style="dim not bold")
+    return Group(headline(answer), *(citation_line(citation, answer.passages) for citation in answer.citations[:1]))
 
 
 def _objectives(one: Asked) -> Text:

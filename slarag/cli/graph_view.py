@@ -19,7 +19,8 @@ def graph_view(plan: Plan) -> Text:
     """The graph that runs `plan`, drawn from the compiled one."""
     from ..graph import build_graph
 
-    return Text(lanes([(edge.source, edge.target) for edge in build_graph(plan).get_graph().edges]))
+    drawn = lanes([(edge.source, edge.target) for edge in build_graph(plan).get_graph().edges])
+    return Text(drawn, no_wrap=True, overflow="ignore")
 
 
 def mermaid_text(plan: Plan) -> str:

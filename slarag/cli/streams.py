@@ -31,10 +31,10 @@ def write(text: str) -> None:
 
 
 def show(*renderables: RenderableType) -> None:
-    """Print tables and the like to stdout."""
-    out = console(sys.stdout)
-    for renderable in renderables:
-        out.print(renderable)
+    """Print tables and the like to stdout; a drawing wider than the console keeps its lines whole."""
+    from rich.console import Group
+
+    console(sys.stdout).print(Group(*renderables), crop=False)
 
 
 def say(text: str) -> None:

@@ -46,7 +46,8 @@ def engine() -> Iterator[Engine]:
 
 @pytest.fixture
 def asked(engine: Engine) -> list[Asked]:
-    return ask_all(engine, QUESTIONS, ("fast", "safe"), lambda done, total, what: None)
+    columns = [ask_all(engine, QUESTIONS, profile, lambda: None) for profile in ("fast", "safe")]
+    return [one for row in zip(*columns, strict=True) for one in row]
 
 
 def printed(*renderables: RenderableType) -> str:

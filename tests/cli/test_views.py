@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from slarag.cli.graph_view import graph_view, lanes
-from slarag.cli.streams import printable
+from slarag.cli.streams import printable, show
 from slarag.cli.words import amount, dollars, shortened
 from slarag.sla.plan import Plan
 
@@ -46,6 +46,15 @@ def test_replicas_are_lanes() -> None:
         "         ┌ a        ┐",
         "question └ b1 ─▶ b2 ┘ ─▶ arbiter ─▶ answer",
     ]
+
+
+def test_a_drawing_wider_than_the_terminal_keeps_its_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    drawing = graph_view(Plan(replicas=3, arbitration="majority", hops=2))
+    show(drawing)
+    assert capsys.readouterr().out.rstrip("\n") == drawing.plain
 
 
 def test_two_plans_draw_two_graphs() -> None:
