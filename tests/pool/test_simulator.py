@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from slarag.backends.pool.comparison import compare_policies
 from slarag.backends.pool.forecast import Forecast
 from slarag.backends.pool.observation import Observation
 from slarag.backends.pool.policy import ForecastPolicy, PolicyLimits
@@ -111,7 +112,7 @@ def test_forecasts_follow_a_trend_and_bound_its_noise() -> None:
 
 def test_more_devices_are_not_asked_for_where_they_would_serve_less() -> None:
     crowded = ServiceModel(
-        prefill_tokens_per_s=1000, step_base_s=0.01, step_per_answer_s=0.001, step_per_peer_s=0.05, chunk_tokens=100
+        prefill_tokens_per_s=1000, step_base_s=0.01, step_per_answer_s=0.001, step_per_peer_s=0.2, chunk_tokens=100
     )
     limits = PolicyLimits(ceiling=8)
     for model, grows in ((MODEL, True), (crowded, False)):
@@ -164,3 +165,15 @@ def test_traces_are_read_plain_and_packed_and_refused_when_broken(tmp_path: Path
     plain.write_text('{"t": 1}')
     with pytest.raises(DataError, match="cannot read the trace"):
         load_trace(plain)
+
+
+def test_the_comparison_keeps_each_policys_cheapest_run_that_attains() -> None:
+    trace = waves(120, low=0.5, high=3, period_s=60)
+    objectives = Objectives(ttft_s=4.0, itl_s=0.15, share=0.9)
+    found = compare_policies(MODEL, objectives, trace, ceiling=6)
+    assert set(found) == {"forecast", "static", "queue_threshold", "target_ongoing", "predicted_rate"}
+    runs = [run for run in found.values() if run is not None]
+    assert runs
+    assert all(run.attainment >= 0.9 and run.requests == len(trace) for run in runs)
+    impossible = compare_policies(MODEL, Objectives(ttft_s=0.001), trace, ceiling=2)
+    assert set(impossible.values()) == {None}

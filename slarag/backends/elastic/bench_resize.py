@@ -116,7 +116,7 @@ async def cold_start(options: PoolOptions) -> tuple[float, int]:
 
 
 async def measure(options: PoolOptions, target: int, *, clients: int, answer_tokens: int) -> dict[str, Any]:
-    """All figures of one run; times in milliseconds."""
+    """All figures of one run; times in milliseconds, None for what the load was too small to tell."""
     cold_s, cold_bytes = await cold_start(replace(options, devices=target))
     engine = await PoolEngine.start(options)
     try:
@@ -156,11 +156,12 @@ async def _resize(engine: PoolEngine, load: Load, size: int) -> dict[str, Any]:
     await asyncio.sleep(0.5)
     window = 3.0
     before = [gap for at, gap in load.gaps if started - window <= at < started]
-    p99 = quantiles(before, n=100)[98] if len(before) > 1 else float("nan")
+    p99 = quantiles(before, n=100)[98] if len(before) > 1 else None
+    rate = load.rate(started - window, started)
     return {
         "ms": 1000 * status.seconds,
-        "throughput_kept": load.rate(started, ended) / load.rate(started - window, started),
-        "longest_gap_over_p99": load.longest_gap(started, ended + 0.25) / p99,
+        "throughput_kept": load.rate(started, ended) / rate if rate else None,
+        "longest_gap_over_p99": load.longest_gap(started, ended + 0.25) / p99 if p99 else None,
         "peak_bytes": memory.bytes,
         "bytes_moved": status.bytes_moved,
         "bytes_lower_bound": status.bytes_lower_bound,

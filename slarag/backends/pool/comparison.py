@@ -25,11 +25,11 @@ def compare_policies(
         good = [found for found in runs if found.attainment >= objectives.share]
         return min(good, key=lambda found: found.device_seconds, default=None)
 
-    margins = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    def forecast(margin: float) -> Policy:
+        return ForecastPolicy(model, objectives, PolicyLimits(ceiling=ceiling, margin=margin, quantile=0.5))
+
     return {
-        "forecast": cheapest(
-            (lambda m=m: ForecastPolicy(model, objectives, PolicyLimits(ceiling=ceiling, margin=m))) for m in margins
-        ),
+        "forecast": cheapest((lambda m=m: forecast(m)) for m in _spread(0.5, 1.4)),
         "static": cheapest((lambda n=n: Static(n)) for n in range(1, ceiling + 1)),
         "queue_threshold": cheapest((lambda x=x: QueueThreshold(x, ceiling=ceiling)) for x in _spread(1, 32)),
         "target_ongoing": cheapest((lambda x=x: TargetOngoing(x, ceiling=ceiling)) for x in _spread(1, 32)),
@@ -37,5 +37,5 @@ def compare_policies(
     }
 
 
-def _spread(low: float, high: float, count: int = 10) -> list[float]:
+def _spread(low: float, high: float, count: int = 16) -> list[float]:
     return [low * (high / low) ** (index / (count - 1)) for index in range(count)]

@@ -10,11 +10,13 @@ from .observation import Observation
 from .service import Objectives, ServiceModel
 
 _WORTH_IT = 1.02
+_REQUESTS_REMEMBERED = 1000.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PolicyLimits:
-    """floor and ceiling: of the number of devices. margin: share of a device's time that is planned to be used.
+    """floor and ceiling: of the number of devices. margin: share of a device's time that is planned to be used, by a
+    model that is careful about batches, so that more than 1 can be right.
 
     quantile: of the forecast's error that is provided for.
     """
@@ -88,7 +90,7 @@ class ForecastPolicy:
     def _smaller(self, seen: Observation) -> int:
         """The most that was wanted over a time in which a smaller pool pays for shrinking and growing again."""
         switch_s = self._model.scale_down_s + self._model.scale_up_s
-        hold_s = max(2 * switch_s, 4 * seen.interval_s)
+        hold_s = max(2 * switch_s, 2 * seen.interval_s)
         while self._wanted and self._wanted[0][0] < seen.now - hold_s:
             self._wanted.popleft()
         peak = max(wanted for _, wanted in self._wanted)
@@ -97,11 +99,15 @@ class ForecastPolicy:
 
 
 class _Mean:
-    """A slowly moving weighted mean."""
+    """A weighted mean over about the last thousand requests.
+
+    It moves slowly on purpose: tokens that an interval produced belong to requests of earlier ones, so a quick mean per
+    request would fall just when many arrive.
+    """
 
     def __init__(self, start: float) -> None:
         self.value = start
 
     def add(self, value: float, weight: float) -> None:
-        share = weight / (weight + 50.0)
+        share = weight / (weight + _REQUESTS_REMEMBERED)
         self.value += share * (value - self.value)

@@ -110,7 +110,9 @@ class Exchange:
     def peer_restarted(self, device: int, incarnation: int) -> None:
         """A successor serves `device` now: forget its predecessor, and repeat what that left unanswered."""
         self._drain()
-        peer = self.peers[device]
+        peer = self.peers.get(device)
+        if peer is None:
+            return
         peer.incarnation, peer.served = incarnation, -1
         for number, pending in list(self._pending.items()):
             if pending.peer == device:
