@@ -83,8 +83,10 @@ class Engine:
         """Answer `question` under `profile`.
 
         plan: forces the plan, for measurements. passages: read these instead of searching. intent: spares the
-        classifier. Returns within the profile's deadline, with an abstention where there is no answer worth giving.
-        Raises `QuestionError` for an empty or oversized question and `RunError` when no replica could read.
+        classifier. Returns within the profile's deadline, with an abstention where there is no answer worth giving;
+        where nothing was found also under a profile that does not allow to abstain.
+        Raises `QuestionError` for an empty or oversized question, `RunError` when no replica could read, and
+        `UnpricedCallError`, before anything is paid, for a backend without a price under a cost cap.
         """
         return await QueryRun(self._parts, self._query(question, profile, plan, passages, intent), _ignore).answer()
 
@@ -146,7 +148,10 @@ class Engine:
         return self._loop.run(self.abatch(questions, profile, concurrency=concurrency))
 
     async def aexplain(self, question: str, profile: ProfileLike | None = None) -> Decision:
-        """The decision that `question` would get now: the plan, what it was chosen over, and which objective bound."""
+        """The decision that `question` would get now: the plan, what it was chosen over, and which objective bound.
+
+        A question that is surely out of scope would get none; then the reason begins with that. There is no deadline.
+        """
         return await QueryRun(self._parts, self._query(question, profile), _ignore).decide()
 
     def explain(self, question: str, profile: ProfileLike | None = None) -> Decision:

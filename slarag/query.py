@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,6 +34,7 @@ from .sla.profile import Profile
 
 SURELY_OUT_OF_SCOPE = 0.97
 """Probability of out_of_scope from which nothing is read, where abstaining is allowed."""
+OUT_OF_SCOPE = "the question is out of the scope of the documents"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,14 +83,19 @@ class QueryRun:
         return self._end()
 
     async def decide(self) -> Decision:
-        """What would run now, without running it."""
+        """What would run now, without running it; the reason says so where nothing would, for want of scope."""
+        self._models.require_prices()
         await self._understand()
-        return await self._decide()
+        decision = await self._decide()
+        if not self._is_out_of_scope():
+            return decision
+        return replace(decision, reason=f"nothing would be read: {OUT_OF_SCOPE}; otherwise: {decision.reason}")
 
     async def _work(self) -> None:
+        self._models.require_prices()
         await self._understand()
         if self._is_out_of_scope():
-            self._outcome.reason = "the question is out of the scope of the documents"
+            self._outcome.reason = OUT_OF_SCOPE
             return
         decision = await self._decide()
         more = decision.plan.escalations

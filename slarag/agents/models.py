@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 from ..backends.protocol import AnswerRequest, AnswerResult, Backend, VerifyRequest, VerifyResult
 from ..sla.budget import Budget
-from ..sla.errors import BackendError, BackendTimeoutError, CostCapError, SlaragError
+from ..sla.errors import BackendError, BackendTimeoutError, CostCapError, SlaragError, UnpricedCallError
 from .race import run_unless
 
 Result = TypeVar("Result", AnswerResult, VerifyResult)
+_UNSAID = object()
 
 
 class Models:
@@ -32,6 +33,21 @@ class Models:
     def verifiers(self) -> tuple[Backend, ...]:
         """The backends that judge claims."""
         return tuple(backend for backend in self._backends if "verify" in backend.capabilities)
+
+    def require_prices(self) -> None:
+        """Raise `UnpricedCallError` under a cost cap for a backend whose attribute `price` is None: before it is paid.
+
+        A backend without such an attribute is taken at the `usd` of its results.
+        """
+        if self._budget.cap_usd is None:
+            return
+        for backend in self._backends:
+            if getattr(backend, "price", _UNSAID) is None:
+                raise UnpricedCallError(
+                    f"backend {backend.name!r} has no price, but the query is capped at {self._budget.cap_usd!r} USD",
+                    remedy="give it a price, such as price=Price(usd_per_million_input_tokens=0.15), or use a profile "
+                    "without a cost objective",
+                )
 
     async def answer(
         self, backend: Backend, request: AnswerRequest, stop: asyncio.Future[None] | None = None

@@ -18,6 +18,10 @@ from .quotes import citations_of
 from .state import Contender, Outcome, Reading, Settlement, Verdict
 
 
+NEARLY_OVER = 0.1
+"""Share of the time to the deadline in which a time-out is taken for the deadline's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cited:
     """An answer with at least one quote that stands in its source."""
@@ -36,11 +40,11 @@ def best_cited(settlement: Settlement, retriever: PassageRetriever) -> Cited | N
 
 def raise_if_all_failed(readings: Sequence[Reading], budget: Budget) -> None:
     """Raise the first error when no replica has a result, unless the query's own limits are what ended them all."""
-    errors = [reading.error for reading in readings if reading.error is not None]
+    errors = [(reading.error, reading.finished_at) for reading in readings if reading.error is not None]
     if len(errors) < len(readings):
         return
-    for error in errors:
-        if not _own_limit(error, budget):
+    for error, at in errors:
+        if not _own_limit(error, at, budget):
             raise error
 
 
@@ -141,9 +145,13 @@ def _runner_up(contender: Contender) -> float:
     return max((c.probability for c in candidates if normalise_answer(c.text) != own), default=0.0)
 
 
-def _own_limit(error: SlaragError, budget: Budget) -> bool:
-    late = isinstance(error, BackendTimeoutError) and budget.deadline is not None
-    return late or isinstance(error, CostCapError)
+def _own_limit(error: SlaragError, at: float, budget: Budget) -> bool:
+    """Whether the query's money or time ended a replica; a backend that times out while there is time has failed."""
+    if isinstance(error, CostCapError):
+        return True
+    if budget.deadline is None or not isinstance(error, BackendTimeoutError):
+        return False
+    return budget.deadline - at <= NEARLY_OVER * (budget.deadline - budget.opened_at)
 
 
 def _unit(value: float) -> float:

@@ -6,6 +6,7 @@ from typing import Any
 
 from langchain_core.retrievers import BaseRetriever
 
+from slarag.backends.protocol import Backend
 from slarag.engine import Engine
 from slarag.retrievers.protocol import PassageRetriever
 from slarag.sla.calibration import Calibration, Source
@@ -37,9 +38,7 @@ PASSAGES = tuple(
 )
 
 
-def engine(
-    *backends: ScriptedBackend, retriever: PassageRetriever | BaseRetriever | None = None, **parts: Any
-) -> Engine:
+def engine(*backends: Backend, retriever: PassageRetriever | BaseRetriever | None = None, **parts: Any) -> Engine:
     """An engine with one plan, the prior calibration and a fixed intent, unless given others."""
     parts = {
         "classifier": FixedClassifier(),

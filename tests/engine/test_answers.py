@@ -94,6 +94,11 @@ def test_no_passage_is_an_abstention() -> None:
     assert answer.abstain_reason == "no passage was found"
 
 
+def test_explaining_says_that_nothing_would_be_read_out_of_scope() -> None:
+    with engine(classifier=FixedClassifier("out_of_scope")) as asked:
+        assert asked.explain(QUESTION).reason.startswith("nothing would be read: the question is out of the scope")
+
+
 def test_what_is_surely_out_of_scope_is_not_read() -> None:
     model = ScriptedBackend()
     with engine(model, classifier=FixedClassifier("out_of_scope")) as asked:

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
+from langchain_core.language_models import FakeListChatModel
 from langchain_core.retrievers import BaseRetriever
 from pydantic import PrivateAttr
 
+from slarag.backends.chat import ChatBackend
 from slarag.retrievers.foreign import ForeignRetriever
 from slarag.sla.answer import Answer
-from slarag.sla.errors import UnpricedCallError
+from slarag.sla.errors import BackendTimeoutError, UnpricedCallError
 from slarag.sla.plan import Plan
 from tests.engine.support import PASSAGES, QUESTION, engine, profile
 from tests.fakes import (
@@ -159,6 +161,28 @@ def test_an_unpriced_call_under_a_cap_is_an_error() -> None:
     unpriced = reading(quote(PASSAGES[0], "Mara Quill"), usd=None)
     with engine(ScriptedBackend(unpriced)) as asked, pytest.raises(UnpricedCallError, match="no price"):
         asked.ask(QUESTION, profile(usd=1.0))
+
+
+def test_a_backend_that_says_it_has_no_price_is_not_called_under_a_cap() -> None:
+    model = ScriptedBackend()
+    model.price = None  # type: ignore[attr-defined]
+    with engine(model) as asked:
+        for call in (asked.ask, asked.explain):
+            with pytest.raises(UnpricedCallError, match=r"'scripted' has no price.*; give it a price"):
+                call(QUESTION, profile(usd=1.0))
+        assert not model.answered
+        assert asked.ask(QUESTION).text
+
+
+def test_a_chat_model_without_a_price_says_so() -> None:
+    assert ChatBackend(FakeListChatModel(responses=["none"])).price is None
+    with engine(ChatBackend(FakeListChatModel(responses=["none"]))) as asked, pytest.raises(UnpricedCallError):
+        asked.ask(QUESTION, "fast")
+
+
+def test_a_backend_that_times_out_long_before_the_deadline_has_failed() -> None:
+    with engine(ScriptedBackend(TimeoutError("read timed out"))) as asked, pytest.raises(BackendTimeoutError):
+        asked.ask(QUESTION, profile(deadline_ms=30_000))
 
 
 def test_without_a_cap_an_unpriced_call_makes_the_cost_unknown() -> None:

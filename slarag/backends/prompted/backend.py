@@ -57,6 +57,11 @@ class PromptedBackend(ABC):
         return self._name
 
     @property
+    def price(self) -> Price | None:
+        """The price given."""
+        return self._price
+
+    @property
     def capabilities(self) -> frozenset[Capability]:
         """All three tasks."""
         return frozenset({"answer", "verify", "generate"})

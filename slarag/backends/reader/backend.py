@@ -79,6 +79,11 @@ class EmbeddedReader:
         return self._name
 
     @property
+    def price(self) -> Price | None:
+        """The price given."""
+        return self._price
+
+    @property
     def capabilities(self) -> frozenset[Capability]:
         """It answers and verifies; it writes nothing of its own."""
         return frozenset({"answer", "verify"})
