@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard, cast
 
 from .backends.protocol import Backend
+from .loop import run_apart
 from .parts import Classifier, Closer, Parts
 from .retrievers.protocol import PassageRetriever
 from .sla.calibration import Calibration
@@ -31,14 +32,23 @@ def open_parts(
     """Open the index and load the models, blocking. Raises `ConfigurationError` when something is missing or wrong."""
     closers: list[Closer] = []
     measured = calibration if isinstance(calibration, Calibration) else Calibration.load(calibration)
-    return Parts(
-        retriever=_retriever(index, closers),
-        backends=_backends(backend, closers),
-        classifier=classifier or _shipped_classifier(),
-        mapper=mapper or Mapper(default_plan_space(), measured),
-        calibration=measured,
-        closers=closers,
-    )
+    try:
+        return Parts(
+            retriever=_retriever(index, closers),
+            backends=_backends(backend, closers),
+            classifier=classifier or _shipped_classifier(),
+            mapper=mapper or Mapper(default_plan_space(), measured),
+            calibration=measured,
+            closers=closers,
+        )
+    except BaseException:
+        run_apart(_close(closers))
+        raise
+
+
+async def _close(closers: list[Closer]) -> None:
+    for close in reversed(closers):
+        await close()
 
 
 def _retriever(given: str | Path | PassageRetriever | BaseRetriever, closers: list[Closer]) -> PassageRetriever:

@@ -50,6 +50,15 @@ class LoopThread:
             return self._loop
 
 
+def run_apart(work: Coroutine[Any, Any, Result]) -> Result:
+    """The result of `work`, run on a loop of its own, also where a loop is running."""
+    loop = LoopThread()
+    try:
+        return loop.run(work)
+    finally:
+        loop.close()
+
+
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     loop.set_default_executor(DaemonThreads())

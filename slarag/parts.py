@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -20,6 +21,8 @@ from .sla.mapper import Mapper
 
 LOAD_LIMIT_S = 0.1
 """How long a backend may take to tell its load before the question goes on without it."""
+LOAD_KEPT_S = 30.0
+"""How long the last known load stands for one that a backend does not tell."""
 QUESTION_DIM = 384
 Closer: TypeAlias = Callable[[], Awaitable[None]]
 UNKNOWN_INTENT = IntentPrediction({intent: 1 / len(INTENTS) for intent in INTENTS})
@@ -43,6 +46,7 @@ class Parts:
     mapper: Mapper
     calibration: Calibration
     closers: list[Closer]
+    _known: tuple[float, Conditions] | None = field(default=None, init=False)
 
     async def vector(self, question: str) -> np.ndarray | None:
         """The question's vector for dense retrieval, float32 [dim]; None if the retriever has no embedder.
@@ -63,18 +67,29 @@ class Parts:
             return self.classifier.predict(question, vector if known else None)
 
     async def conditions(self) -> Conditions:
-        """The state of the first backend; what is true of an idle one if it cannot say within `LOAD_LIMIT_S`."""
+        """The state of the first backend.
+
+        If it cannot say within `LOAD_LIMIT_S`, which is when it is busy, its last known state while that is not older
+        than `LOAD_KEPT_S`, and then that of an idle one.
+        """
         try:
             async with asyncio.timeout(LOAD_LIMIT_S):
                 load = await self.backends[0].load()
-            return Conditions(
+            now = Conditions(
                 waiting=load.waiting,
                 running=load.running,
                 devices=load.devices,
                 seconds_per_passage=load.seconds_per_passage,
             )
         except Exception:  # noqa: BLE001 - a backend that cannot tell its load can still answer
+            return self._last_known()
+        self._known = time.monotonic(), now
+        return now
+
+    def _last_known(self) -> Conditions:
+        if self._known is None or time.monotonic() - self._known[0] > LOAD_KEPT_S:
             return Conditions()
+        return self._known[1]
 
     async def aclose(self) -> None:
         """Close what the engine opened; twice is fine."""

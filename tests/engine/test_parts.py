@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,9 +13,14 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.vectorstores import InMemoryVectorStore
 
+from slarag.backends.protocol import BackendLoad
+from slarag.engine import Engine
+from slarag.parts import Parts
+from slarag.retrievers.index import IndexRetriever
+from slarag.sla.conditions import Conditions
 from slarag.sla.errors import ConfigurationError, RunError
-from tests.engine.support import PASSAGES, QUESTION, engine
-from tests.fakes import PassageList, ScriptedBackend
+from tests.engine.support import CALIBRATION, PASSAGES, QUESTION, engine, one_plan
+from tests.fakes import FixedClassifier, PassageList, ScriptedBackend
 
 
 def test_what_an_embedder_raises_is_a_run_error() -> None:
@@ -45,6 +54,44 @@ def test_a_langchain_retriever_is_taken_as_it_is() -> None:
 def test_what_is_no_retriever_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="no embed and no retrieve and no source_text; give the folder"):
         engine(retriever=object())  # type: ignore[arg-type]
+
+
+def test_what_was_opened_is_closed_when_a_later_part_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[Path] = []
+
+    class Opened(PassageList):
+        embedder = SimpleNamespace(encode=list)
+
+        def close(self) -> None:
+            closed.append(tmp_path)
+
+    monkeypatch.setattr(IndexRetriever, "open", lambda folder: Opened(PASSAGES))
+    with pytest.raises(ConfigurationError, match="not a backend"):
+        Engine.open(tmp_path, backend=7)  # type: ignore[arg-type]
+    assert closed == [tmp_path]
+
+
+def test_a_load_that_is_not_told_is_the_last_known_one() -> None:
+    loads = deque([BackendLoad(waiting=9, running=3)])
+
+    class Busy(ScriptedBackend):
+        async def load(self) -> BackendLoad:
+            if loads:
+                return loads.popleft()
+            raise TimeoutError
+
+    async def ask(parts: Parts) -> list[Conditions]:
+        return [await parts.conditions() for _ in range(2)]
+
+    parts = Parts(
+        retriever=PassageList(PASSAGES),
+        backends=(Busy(),),
+        classifier=FixedClassifier(),
+        mapper=one_plan(),
+        calibration=CALIBRATION,
+        closers=[],
+    )
+    assert asyncio.run(ask(parts)) == [Conditions(waiting=9, running=3)] * 2
 
 
 def test_what_is_no_backend_is_refused() -> None:
