@@ -14,11 +14,17 @@ from .parts import Classifier, Closer, Parts
 from .retrievers.protocol import PassageRetriever
 from .sla.calibration import Calibration
 from .sla.errors import ConfigurationError
+from .sla.evidence import Passage
 from .sla.mapper import Mapper
 from .sla.plan import default_plan_space
 
 if TYPE_CHECKING:
     from langchain_core.retrievers import BaseRetriever
+
+
+WARM_UP = Passage(
+    passage_id="warm-up", document_id="warm-up", text="A first reading is slow, so the first question does not get it."
+)
 
 
 def open_parts(
@@ -116,6 +122,8 @@ def _reader(closers: list[Closer]) -> Backend:
     reader = EmbeddedReader()
     closers.append(reader.aclose)
     reader.open()
+    run_apart(reader.read(WARM_UP.text, [WARM_UP], None))
+    reader.forget()
     return reader
 
 

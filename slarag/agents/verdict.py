@@ -17,7 +17,6 @@ from .context import RunContext
 from .quotes import citations_of
 from .state import Contender, Outcome, Reading, Settlement, Verdict
 
-
 NEARLY_OVER = 0.1
 """Share of the time to the deadline in which a time-out is taken for the deadline's."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from slarag.parts import Parts
 from slarag.retrievers.index import IndexRetriever
 from slarag.sla.conditions import Conditions
 from slarag.sla.errors import ConfigurationError, RunError
+from slarag.sla.evidence import Passage
 from tests.engine.support import CALIBRATION, PASSAGES, QUESTION, engine, one_plan
 from tests.fakes import FixedClassifier, PassageList, ScriptedBackend
 
@@ -69,6 +71,27 @@ def test_what_was_opened_is_closed_when_a_later_part_fails(tmp_path: Path, monke
     with pytest.raises(ConfigurationError, match="not a backend"):
         Engine.open(tmp_path, backend=7)  # type: ignore[arg-type]
     assert closed == [tmp_path]
+
+
+def test_the_embedded_reader_has_read_before_the_first_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    class Reader(ScriptedBackend):
+        def open(self) -> None:
+            done.append("open")
+
+        async def read(self, first: str, passages: Sequence[Passage], deadline: float | None) -> None:
+            done.append(f"read {len(passages)}")
+
+        def forget(self) -> None:
+            done.append("forget")
+
+        async def aclose(self) -> None:
+            done.append("close")
+
+    monkeypatch.setattr("slarag.backends.reader.backend.EmbeddedReader", Reader)
+    Engine.open(PassageList(PASSAGES), classifier=FixedClassifier(), calibration=CALIBRATION).close()
+    assert done == ["open", "read 1", "forget", "close"]
 
 
 def test_a_load_that_is_not_told_is_the_last_known_one() -> None:

@@ -44,6 +44,7 @@ class ReadingBatcher:
         self._closed = False
         self._thread: threading.Thread | None = None
         self._running = 0
+        self._is_warm = False
         self.seconds_per_window: float | None = None
 
     @property
@@ -132,6 +133,10 @@ class ReadingBatcher:
             job.future.set_result(TimedReading(reading, took * len(job.window.ids) / tokens))
 
     def _observe(self, seconds: float) -> None:
+        """Take in a batch's seconds a window; the first also pays for the model's warming up and is left out."""
+        if not self._is_warm:
+            self._is_warm = True
+            return
         old = self.seconds_per_window
         self.seconds_per_window = seconds if old is None else 0.9 * old + 0.1 * seconds
 

@@ -167,6 +167,22 @@ def test_waiting_windows_share_batches_of_bounded_size_and_urgent_ones_go_first(
     assert sum(map(len, seen)) == 6
 
 
+def test_the_first_batch_is_cold_and_does_not_count() -> None:
+    pauses = iter([0.2, 0.0])
+
+    def read(windows: list[Window]) -> list[Reading]:
+        time.sleep(next(pauses))
+        return [Reading((), 0.0, 0.0, (0.0, 0.0, 1.0), len(window.ids)) for window in windows]
+
+    batcher = ReadingBatcher(read)
+    batcher.submit([_window()], None)[0].result(timeout=10)
+    assert batcher.seconds_per_window is None
+    batcher.submit([_window()], None)[0].result(timeout=10)
+    batcher.close()
+    assert batcher.seconds_per_window is not None
+    assert batcher.seconds_per_window < 0.2
+
+
 def test_a_failure_of_the_model_reaches_those_who_wait() -> None:
     def read(windows: list[Window]) -> list[Reading]:
         raise ValueError("broken weights")
