@@ -33,7 +33,7 @@ def compare_policies(
         "static": cheapest((lambda n=n: Static(n)) for n in range(1, ceiling + 1)),
         "queue_threshold": cheapest((lambda x=x: QueueThreshold(x, ceiling=ceiling)) for x in _spread(1, 32)),
         "target_ongoing": cheapest((lambda x=x: TargetOngoing(x, ceiling=ceiling)) for x in _spread(1, 32)),
-        "predicted_rate": cheapest((lambda x=x: PredictedRate(x, ceiling=ceiling)) for x in _spread(0.2, 8)),
+        "predicted_rate": cheapest((lambda x=x: PredictedRate(x, ceiling=ceiling)) for x in _spread(0.4, 6, 40)),
     }
 
 
