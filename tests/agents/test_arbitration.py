@@ -6,7 +6,7 @@ from itertools import permutations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slarag.agents.arbitration import settle, suffices
@@ -67,6 +67,7 @@ def test_readings_without_an_answer_have_no_vote() -> None:
 
 
 @pytest.mark.parametrize("arbitration", ["majority", "confidence"])
+@settings(deadline=None)
 @given(readings=READINGS)
 def test_the_order_of_arrival_does_not_matter(arbitration: Any, readings: list[Reading]) -> None:
     winners = {winner(arbitration, list(order)) for order in list(permutations(readings))[:24]}
@@ -74,6 +75,7 @@ def test_the_order_of_arrival_does_not_matter(arbitration: Any, readings: list[R
 
 
 @pytest.mark.parametrize("arbitration", ["majority", "confidence"])
+@settings(deadline=None)
 @given(readings=READINGS, cut=st.integers(1, 5))
 def test_a_settled_race_cannot_be_overtaken(arbitration: Any, readings: list[Reading], cut: int) -> None:
     early = readings[:cut]

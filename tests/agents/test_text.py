@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slarag.agents.retriever import interleave
@@ -26,6 +26,7 @@ def test_nothing_new_asks_the_same_again() -> None:
     assert follow_up("Who built it?", passage("1")) == "Who built it?"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80), st.text(max_size=400), st.text(max_size=40))
 def test_the_second_query_is_short_and_never_empty(question: str, text: str, title: str) -> None:
     asked = follow_up(question, passage("1", text, title))
@@ -49,6 +50,7 @@ def test_yes_or_no(question: str, expected: bool) -> None:
     assert asks_yes_or_no(question) is expected
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 9), unique=True), st.lists(st.integers(0, 9), unique=True))
 def test_interleaving_keeps_all_once_and_both_bests_first(one: list[int], other: list[int]) -> None:
     mixed = [p.passage_id for p in interleave([[passage(str(n)) for n in ranking] for ranking in (one, other)])]
