@@ -48,9 +48,9 @@ class Reasoner:
 def kind_of(question: str, intent: IntentPrediction) -> AnswerKind:
     """The kind of answer to ask for.
 
-    A classifier errs, and a wrong kind spoils the answer while a span is seldom quite wrong: anything but a span needs
-    a sure classifier, or for yes/no one whose first choice agrees with the question's grammar.
+    A question that is yes/no by its grammar is one whatever else it is: a comparison, a chain of facts. A classifier
+    errs, and a wrong kind spoils the answer while a span is seldom quite wrong, so other kinds need a sure classifier.
     """
-    if intent.top == "yes_no" and asks_yes_or_no(question):
+    if asks_yes_or_no(question):
         return "yes_no"
     return _KINDS.get(intent.top, "span") if intent.confidence >= SURE else "span"

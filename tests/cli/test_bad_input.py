@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -200,6 +200,15 @@ def test_a_full_disk(cli: Cli, documents: Path, index: Path, at_the_last_step: A
     assert contents(index) == before
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT as in a terminal; a test run in the background inherits it as ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_while_indexing(
     cli: Cli, documents: Path, index: Path, at_the_last_step: Arrange, monkeypatch: pytest.MonkeyPatch
 ) -> None:

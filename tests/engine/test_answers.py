@@ -111,6 +111,7 @@ def test_what_is_surely_out_of_scope_is_not_read() -> None:
     ("question", "intent", "kind"),
     [
         ("Is Alder on the Tarn?", "yes_no", "yes_no"),
+        ("Is Alder older than Birch?", "comparison", "yes_no"),
         ("Name the towers.", "list", "list"),
         ("Why does the tower lean?", "explanation", "sentence"),
         ("Who built it?", "factoid", "span"),
