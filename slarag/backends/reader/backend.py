@@ -72,6 +72,7 @@ class EmbeddedReader:
         self._windower: Windower | None = None
         self._settings = ReaderSettings()
         self._opening = threading.Lock()
+        self._calls: set[object] = set()
 
     @property
     def name(self) -> str:
@@ -135,12 +136,13 @@ class EmbeddedReader:
         )
 
     async def load(self) -> BackendLoad:
-        """Windows waiting and being read, and recent seconds a window."""
+        """The calls whose windows wait or are being read, and recent seconds a window."""
         if self._batcher is None:
             return BackendLoad()
-        batcher = self._batcher
+        calls = len(self._calls)
+        running = min(1, self._batcher.running, calls)
         return BackendLoad(
-            waiting=batcher.waiting, running=batcher.running, seconds_per_passage=batcher.seconds_per_window
+            waiting=calls - running, running=running, seconds_per_passage=self._batcher.seconds_per_window
         )
 
     async def aclose(self) -> None:
@@ -155,6 +157,8 @@ class EmbeddedReader:
         Raises `BackendTimeoutError` at `deadline` (seconds on the monotonic clock).
         """
         left = seconds_left(deadline, self._name)
+        call = object()
+        self._calls.add(call)
         try:
             async with asyncio.timeout(left):
                 await self._ensure_open()
@@ -163,6 +167,8 @@ class EmbeddedReader:
             raise BackendTimeoutError(
                 f"backend {self._name!r} had no time to read {len(passages)} passages", backend=self._name
             ) from error
+        finally:
+            self._calls.discard(call)
 
     def forget(self) -> None:
         """Drop the readings held, so that a measurement pays for each."""

@@ -222,3 +222,22 @@ def test_the_answer_of_a_long_question_is_not_cut_off() -> None:
     tokenizer = load_tokenizer()
     windows = Windower(tokenizer).windows("why " * 400 + "zebra", "Because it is.")
     assert "zebra" in tokenizer.decode(windows[0].ids)
+
+
+def test_the_load_counts_calls_not_windows(untrained_folder: Path) -> None:
+    async def run() -> None:
+        reader = EmbeddedReader(folder=untrained_folder)
+        assert (await reader.load()).waiting == 0
+        calls = [
+            asyncio.create_task(reader.answer(AnswerRequest(question=f"{i}?", passages=PASSAGES))) for i in range(3)
+        ]
+        reader.open()
+        await asyncio.sleep(0)
+        load = await reader.load()
+        assert load.waiting + load.running == 3
+        await asyncio.gather(*calls)
+        idle = await reader.load()
+        assert (idle.waiting, idle.running) == (0, 0)
+        await reader.aclose()
+
+    asyncio.run(run())
