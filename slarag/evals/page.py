@@ -22,18 +22,7 @@ svg { width: 100%; height: auto; }
 """.strip()
 
 _MILLISECONDS = ("latency_p50_ms", "latency_p95_ms")
-_SHARES = (
-    "exact_match",
-    "f1",
-    "f1_answerable",
-    "f1_forced",
-    "no_answer_recall",
-    "answered_share",
-    "wrong_answer_rate",
-    "recall_at_5",
-    "ece",
-    "attainment",
-)
+_AMOUNTS = (*_MILLISECONDS, "usd_per_query", "device_seconds_per_query", "goodput_qps")
 
 
 def page(report: Report, measured: Sequence[Measurement]) -> str:
@@ -125,6 +114,6 @@ def _cell(name: str, figure: Figure | None) -> str:
 
 
 def _number(name: str, value: float) -> str:
-    if name in _SHARES or name.startswith("attainment"):
+    if name not in _AMOUNTS:
         return f"{100 * value:.1f}"
     return f"{value:.0f}" if name in _MILLISECONDS else f"{value:.3g}"

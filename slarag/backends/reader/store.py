@@ -26,7 +26,8 @@ class ReaderSettings:
 
     null_weights: bias, weight of the span head's log odds, weight of the answerability logit: their sum is the logit of
     "this passage answers". rank_exponent: the prior of the passage at rank r is (r + 1) ** -rank_exponent.
-    answer_threshold: least probability of an answer at which the reader itself answers.
+    answer_threshold: the probability of an answer that the model card's scores abstain under; in an engine the
+    profile's confidence decides instead.
     """
 
     null_weights: tuple[float, float, float] = (0.0, 0.5, 0.5)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -50,10 +50,8 @@ class ClaimScores:
     majority: float
 
 
-def read_pairs(
-    model: Reader, pairs: Sequence[tuple[str, str]], *, threads: int = 2, progress: Callable[[int], None] | None = None
-) -> list[Reading]:
-    """Read (question or claim, passage) pairs in batches of like length; `progress` gets the windows done."""
+def read_pairs(model: Reader, pairs: Sequence[tuple[str, str]], *, threads: int = 2) -> list[Reading]:
+    """Read (question or claim, passage) pairs in batches of like length."""
     windower = Windower(load_tokenizer())
     windows: list[tuple[int, Window]] = [(i, w) for i, pair in enumerate(pairs) for w in windower.windows(*pair)]
     windows.sort(key=lambda entry: len(entry[1].ids))
@@ -66,8 +64,6 @@ def read_pairs(
         for (index, _), reading in zip(chunk, read([window for _, window in chunk]), strict=True):
             parts[index].append(reading)
         at += size
-        if progress is not None:
-            progress(min(at, len(windows)))
     return [merge_windows(part) for part in parts]
 
 
