@@ -24,15 +24,16 @@ from .state import Reading
 class RunContext:
     """One round of one query.
 
-    vector: the question's embedding, float32 [dim], None without an embedder. escalations: rounds that may still
-    follow. emit: takes the events. provisional: what a replica's reranker read, until its reasoner has. timings_ms:
-    wall time by stage, of the slowest replica.
+    given: whether the caller gave the passages. vector: the question's embedding, float32 [dim], None without an
+    embedder. escalations: rounds that may still follow. emit: takes the events. provisional: what a replica's reranker
+    read, until its reasoner has. timings_ms: wall time by stage, of the slowest replica.
     """
 
     question: str
     plan: Plan
     profile: Profile
     kind: AnswerKind
+    given: bool
     vector: np.ndarray | None
     budget: Budget
     retriever: PassageRetriever

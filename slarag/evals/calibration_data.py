@@ -14,7 +14,8 @@ from .formats import Dataset
 from .item import EvalItem
 
 CONFIDENCE_PLANS = 6
-READING_EVERY = 3
+READING_BLOCK = 7
+"""Further questions that follow one another are read the same way: not in step with the files taken in turn."""
 
 
 def choose_items(datasets: Sequence[Dataset], settings: CalibrationSettings) -> list[EvalItem]:
@@ -49,7 +50,7 @@ def plans_for(position: int, plans: Sequence[Plan]) -> list[Plan]:
 
 def reads_own_passages(position: int, item: EvalItem) -> bool:
     """Whether further question `position` is read over its own passages instead of retrieving."""
-    return position % READING_EVERY == 0 and bool(item.passages)
+    return position // READING_BLOCK % 3 != 0 and bool(item.passages)
 
 
 def _drawn(dataset: Dataset, count: int, allowed: int, seed: int) -> list[EvalItem]:

@@ -17,7 +17,7 @@ class CalibrationSettings:
     work: folder for the index and the trials, from which an interrupted calibration goes on; beside `out` by default.
     limit: questions, spread evenly over the files and drawn by `seed`. unanswerable_share: at most this share of them.
     confidence_questions: further ones, as the files mix them, that the confidence alone is fitted to; each runs under
-    a few plans, one in three of them over its own passages. timed: questions on which every plan is also timed, alone
+    a few plans, two in three of them over their own passages. timed: questions on which every plan is also timed, alone
     and without a memory. concurrency: plans in flight.
     """
 

@@ -1,8 +1,8 @@
 """Confidence: from what the agents saw to the probability that the answer is right.
 
-A logistic regression per kind of answer, ridge-shrunk towards one over all kinds, with the signs of its weights held
-to sense (more agreement never lowers the confidence), then a monotone piecewise-linear map that takes out what bend
-is left.
+A logistic regression per group (kind of answer, and whether its passages were given or found), ridge-shrunk towards one
+over all groups, with the signs of its weights held to sense (more agreement never lowers the confidence), then a
+monotone piecewise-linear map that takes out what bend is left.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from .monotone import IDENTITY, MonotoneMap, fit_monotone
 
 Vector = npt.NDArray[np.float64]
 
-FEATURES = ("bias", "top", "margin", "no_answer", "agreement", "supported", "refuted", "verified")
-SIGNS = (0, 1, 1, -1, 1, 1, -1, 0)
+FEATURES = ("bias", "top", "margin", "no_answer", "agreement", "supported", "refuted", "verified", "passages")
+SIGNS = (0, 1, 1, -1, 1, 1, -1, 0, 0)
 """The sign that each weight is held to; 0 leaves it free."""
 
 _CLIP = 1e-3
@@ -30,11 +30,12 @@ _MIN_ROWS_FOR_MAP = 200
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConfidenceFeatures:
-    """What is known about an answer, each in [0, 1].
+    """What is known about an answer, the probabilities each in [0, 1].
 
     top: the backend's probability of the answer. margin: its lead over the next different one. no_answer: probability
     that the passages hold none. agreement: share of replicas that agree. supported, refuted: the support check's
-    verdict, 0 without one. verified: whether there was a support check. kind: the kind of answer asked for.
+    verdict, 0 without one. verified: whether there was a support check. kind: the kind of answer asked for. given:
+    whether the caller gave the passages, rather than retrieval. passages: how many were read.
     """
 
     top: float
@@ -45,11 +46,18 @@ class ConfidenceFeatures:
     refuted: float = 0.0
     verified: bool = False
     kind: str = "span"
+    given: bool = False
+    passages: int = 1
 
     def __post_init__(self) -> None:
         for name in ("top", "margin", "no_answer", "agreement", "supported", "refuted"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], not {getattr(self, name)!r}")
+
+    @property
+    def group(self) -> str:
+        """The group of answers that share their weights."""
+        return f"{self.kind}, given" if self.given else self.kind
 
     def vector(self) -> Vector:
         """The features as `FEATURES` orders them, probabilities as log-odds."""
@@ -64,6 +72,7 @@ class ConfidenceFeatures:
                 checked * self.supported,
                 checked * self.refuted,
                 checked,
+                math.log2(max(1, self.passages)),
             ]
         )
 
@@ -82,15 +91,15 @@ class ConfidenceRow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConfidenceModel:
-    """Weights over `FEATURES` for every kind measured, for all others those of `shared`; then `curve`."""
+    """Weights over `FEATURES` for every group measured, for all others those of `shared`; then `curve`."""
 
     shared: tuple[float, ...]
-    kinds: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
+    groups: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
     curve: MonotoneMap = IDENTITY
 
     def probability(self, features: ConfidenceFeatures) -> float:
         """The probability in [0, 1] that the answer is right."""
-        weights = self.kinds.get(features.kind, self.shared)
+        weights = self.groups.get(features.group, self.shared)
         raw = sigmoid(float(features.vector() @ np.array(weights)))
         return self.curve(raw)
 
@@ -99,7 +108,7 @@ class ConfidenceModel:
         return {
             "features": list(FEATURES),
             "shared": list(self.shared),
-            "kinds": {kind: list(weights) for kind, weights in sorted(self.kinds.items())},
+            "groups": {group: list(weights) for group, weights in sorted(self.groups.items())},
             "curve": self.curve.to_dict(),
         }
 
@@ -108,11 +117,11 @@ class ConfidenceModel:
         """A model from `to_dict`'s result; raises `ValueError` when it does not fit this version's features."""
         if tuple(raw["features"]) != FEATURES:
             raise ValueError(f"a confidence model over {raw['features']!r}, not {list(FEATURES)}")
-        kinds = {str(kind): _weights(weights) for kind, weights in raw["kinds"].items()}
-        return cls(shared=_weights(raw["shared"]), kinds=kinds, curve=MonotoneMap.from_dict(raw["curve"]))
+        groups = {str(group): _weights(weights) for group, weights in raw["groups"].items()}
+        return cls(shared=_weights(raw["shared"]), groups=groups, curve=MonotoneMap.from_dict(raw["curve"]))
 
 
-PRIOR = ConfidenceModel(shared=(0.0, 0.7, 0.5, -0.2, 0.5, 1.0, -2.0, -0.5))
+PRIOR = ConfidenceModel(shared=(0.0, 0.7, 0.5, -0.2, 0.5, 1.0, -2.0, -0.5, 0.0))
 """A guess for use before anything has been measured."""
 
 
@@ -121,24 +130,26 @@ def fit_confidence(
 ) -> ConfidenceModel:
     """Fit a model to answered questions; with no rows the result is `PRIOR`.
 
-    ridge: how many units of information the prior weighs (the shared fit for each kind, `PRIOR` for the shared fit).
+    ridge: how many units of information the prior weighs (the shared fit for each group, `PRIOR` for the shared fit).
     """
     pairs = [(row.features, row.correct) if isinstance(row, ConfidenceRow) else row for row in rows]
     if not pairs:
         return PRIOR
     x = np.stack([features.vector() for features, _ in pairs])
     y = np.array([float(correct) for _, correct in pairs])
-    of_kind = np.array([features.kind for features, _ in pairs])
+    of_group = np.array([features.group for features, _ in pairs])
     shared = fit_signed_logistic(x, y, prior=np.array(PRIOR.shared), ridge=ridge, signs=SIGNS)
-    kinds = {
-        str(kind): fit_signed_logistic(x[of_kind == kind], y[of_kind == kind], prior=shared, ridge=ridge, signs=SIGNS)
-        for kind in np.unique(of_kind)
+    groups = {
+        str(group): fit_signed_logistic(
+            x[of_group == group], y[of_group == group], prior=shared, ridge=ridge, signs=SIGNS
+        )
+        for group in np.unique(of_group)
     }
-    raw = np.array([sigmoid(float(row @ kinds[str(kind)])) for row, kind in zip(x, of_kind, strict=True)])
+    raw = np.array([sigmoid(float(row @ groups[str(group)])) for row, group in zip(x, of_group, strict=True)])
     curve = fit_monotone(raw, y) if len(y) >= _MIN_ROWS_FOR_MAP else IDENTITY
     return ConfidenceModel(
         shared=tuple(map(float, shared)),
-        kinds={kind: tuple(map(float, weights)) for kind, weights in kinds.items()},
+        groups={group: tuple(map(float, weights)) for group, weights in groups.items()},
         curve=curve,
     )
 
