@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from . import libc
 from .pages import PageAllocator, Run, runs_of
+from .space import AddressSpace
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Arena:
         self.name = name
         self.page_bytes = page_bytes
         self.regions: dict[str, Region] = {}
+        self._mapped: dict[str, AddressSpace] = {}
         self._pages = PageAllocator(capacity_bytes // page_bytes)
         self.file = os.memfd_create(f"slarag-{name}", os.MFD_CLOEXEC)
         os.ftruncate(self.file, self.capacity_bytes)
@@ -65,9 +67,20 @@ class Arena:
     def release(self, name: str) -> None:
         """Give a region's pages and the memory behind them back."""
         region = self.regions.pop(name)
+        if space := self._mapped.pop(name, None):
+            space.close()
         self._pages.release(region.pages)
         for first, count in region.runs:
             libc.punch_hole(self.file, first * self.page_bytes, count * self.page_bytes)
+
+    def view(self, name: str) -> memoryview:
+        """A region in one piece, until it is released. Its mapping is kept: reading it again costs no faults."""
+        region = self.regions[name]
+        space = self._mapped.get(name)
+        if space is None:
+            space = self._mapped[name] = AddressSpace(len(region.pages) * self.page_bytes, self.page_bytes)
+            space.map(0, self.file, region.runs)
+        return space.view(0, region.num_bytes)
 
     def write(self, region: Region, data: memoryview) -> None:
         """Copy `data`, at most the region's size, into its pages from the start."""
@@ -81,5 +94,8 @@ class Arena:
                 offset += written
 
     def close(self) -> None:
-        """Give all memory back, once the last mapping is gone too."""
+        """Give all memory back, once the last mapping elsewhere is gone too; no view may be used any more."""
+        for space in self._mapped.values():
+            space.close()
+        self._mapped.clear()
         os.close(self.file)

@@ -9,7 +9,7 @@ from ctypes import c_int, c_long, c_size_t, c_void_p
 PROT_NONE, PROT_READ_WRITE = 0, 1 | 2
 MAP_SHARED, MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS, MAP_NORESERVE = 0x01, 0x02, 0x10, 0x20, 0x4000
 _FALLOC_KEEP_SIZE, _FALLOC_PUNCH_HOLE = 0x01, 0x02
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _FAILED = c_void_p(-1).value
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -61,4 +61,10 @@ def punch_hole(file: int, offset: int, length: int) -> None:
 def die_with_parent(signal_number: int) -> None:
     """Ask the kernel to send this process `signal_number` when its parent ends."""
     if _libc.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0) != 0:
+        raise _fail("prctl")
+
+
+def adopt_orphans(is_on: bool) -> None:
+    """Make this process the parent of what its children leave behind, or no longer."""
+    if _libc.prctl(_PR_SET_CHILD_SUBREAPER, int(is_on), 0, 0, 0) != 0:
         raise _fail("prctl")

@@ -6,8 +6,7 @@ Thread-safe: tables change under a lock, bytes move outside of it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from ..errors import MemoryServiceError
 from ..models.checkpoint import Checkpoint
 from ..models.layout import Part
 from .arena import Arena, Region
-from .space import AddressSpace
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +95,10 @@ class MemoryManager:
         checkpoint = Checkpoint.open(folder)
         try:
             for (device, region), parts in _by_region(placed).items():
-                with self._mapped(device, region) as view:
-                    for item in parts:
-                        checkpoint.read_into(item.part, view[item.offset : item.offset + item.num_bytes], dtype)
-                        self.traffic.read_from_disk += item.num_bytes
+                view = self._view(device, region)
+                for item in parts:
+                    checkpoint.read_into(item.part, view[item.offset : item.offset + item.num_bytes], dtype)
+                    self.traffic.read_from_disk += item.num_bytes
         finally:
             checkpoint.close()
             self.traffic.tensors_read = dict(checkpoint.tensors_read)
@@ -112,9 +110,9 @@ class MemoryManager:
             with self._lock:
                 arena = self._arena(target)
                 region = arena.regions[name]
-            with self._mapped(source, name) as view:
-                arena.write(region, view)
-                copied += len(view)
+            view = self._view(source, name)
+            arena.write(region, view)
+            copied += len(view)
         self.traffic.copied += copied
         return copied
 
@@ -123,11 +121,11 @@ class MemoryManager:
     ) -> int:
         """Copy blocks (source index, target index) of `region` between devices; returns the bytes."""
         copied = 0
-        with self._mapped(source, region) as theirs, self._mapped(target, region) as ours:
-            for taken, put in pairs:
-                block = theirs[taken * block_bytes : (taken + 1) * block_bytes]
-                ours[put * block_bytes : (put + 1) * block_bytes] = block
-                copied += block_bytes
+        theirs, ours = self._view(source, region), self._view(target, region)
+        for taken, put in pairs:
+            block = theirs[taken * block_bytes : (taken + 1) * block_bytes]
+            ours[put * block_bytes : (put + 1) * block_bytes] = block
+            copied += block_bytes
         self.traffic.copied += copied
         return copied
 
@@ -149,19 +147,12 @@ class MemoryManager:
             raise MemoryServiceError(f"no device {device}", device=device)
         return arena
 
-    @contextmanager
-    def _mapped(self, device: int, name: str) -> Generator[memoryview]:
+    def _view(self, device: int, name: str) -> memoryview:
         with self._lock:
             arena = self._arena(device)
-            region = arena.regions.get(name)
-            if region is None:
+            if name not in arena.regions:
                 raise MemoryServiceError(f"no region {name!r} on device {device}", device=device)
-            space = AddressSpace(len(region.pages) * arena.page_bytes, arena.page_bytes)
-            space.map(0, arena.file, region.runs)
-        try:
-            yield space.view(0, region.num_bytes)
-        finally:
-            space.close()
+            return arena.view(name)
 
 
 def _by_region(placed: Sequence[Placed]) -> dict[tuple[int, str], list[Placed]]:
