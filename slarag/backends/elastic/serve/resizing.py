@@ -1,0 +1,114 @@
+"""The resizes of a pool: one at a time, to absolute targets, with a record of those that were."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from ....sla.errors import SlaragError
+from ..cluster.cluster import Cluster
+from ..cluster.resize import Resize, ResizePlan, plan_resize
+from ..errors import ResizeError
+
+Phase = Literal["idle", "preparing", "committing", "completed", "failed"]
+MoveWork = Callable[[ResizePlan], Awaitable[None]]
+"""Takes the work of the leaving devices to those that stay, and opens the joining ones."""
+_KEPT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ResizeStatus:
+    """A resize. epoch: the placement's version. seconds: from command to serving at the new size.
+
+    source and target: devices before and after.
+    """
+
+    phase: Phase = "idle"
+    epoch: int = 0
+    source: int | None = None
+    target: int | None = None
+    operation_id: str | None = None
+    error: str | None = None
+    bytes_moved: int = 0
+    bytes_lower_bound: int = 0
+    seconds: float = 0.0
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is under way."""
+        return self.phase in {"preparing", "committing"}
+
+
+class Resizing:
+    """Resizes `cluster`. status: of the last resize. history: those that ended, the last one last."""
+
+    def __init__(self, cluster: Cluster, move_work: MoveWork) -> None:
+        self.status = ResizeStatus()
+        self.history: deque[ResizeStatus] = deque(maxlen=_KEPT)
+        self._cluster = cluster
+        self._move_work = move_work
+        self._running: asyncio.Task[ResizeStatus] | None = None
+
+    async def run(
+        self, size: int, *, operation_id: str | None = None, at_step: Callable[[str], None] = lambda _: None
+    ) -> ResizeStatus:
+        """Serve on `size` devices; returns when it does. Raises `ResizeError`, and serves on as before then.
+
+        Asking for what is under way waits for it and changes nothing; asking for something else meanwhile is refused.
+        A caller that leaves does not stop it.
+        """
+        if self._running is not None:
+            if size != self.status.target:
+                raise ResizeError("a resize is running", remedy="ask again when it is done", target=self.status.target)
+            return await asyncio.shield(self._running)
+        if size == len(self._cluster.placement.devices):
+            self._set("completed", source=size, target=size, operation_id=operation_id, error=None)
+            return self.status
+        plan = plan_resize(self._cluster, size)
+        self.status = ResizeStatus(source=len(self._cluster.devices), target=size, operation_id=operation_id)
+        self._set("preparing")
+        self._running = asyncio.create_task(self._run(plan, at_step))
+        self._running.add_done_callback(_drop_error)
+        return await asyncio.shield(self._running)
+
+    async def settled(self) -> None:
+        """Wait until no resize runs."""
+        if self._running is not None:
+            await asyncio.wait({self._running})
+
+    async def _run(self, plan: ResizePlan, at_step: Callable[[str], None]) -> ResizeStatus:
+        started = time.monotonic()
+
+        async def move() -> None:
+            await self._move_work(plan)
+            self.status = replace(self.status, seconds=time.monotonic() - started)
+
+        try:
+            transaction = Resize(self._cluster, plan, at_step=at_step, on_phase=self._on_phase)
+            await transaction.run(move)
+            moved = {"bytes_moved": transaction.bytes_moved, "bytes_lower_bound": plan.bytes_lower_bound}
+            self._set("completed", **moved)
+        except SlaragError as error:
+            self._set("failed", error=str(error), seconds=time.monotonic() - started)
+            raise
+        finally:
+            self.history.append(self.status)
+            self._running = None
+        return self.status
+
+    def _on_phase(self, phase: str) -> None:
+        self._set("preparing" if phase == "preparing" else "committing")
+
+    def _set(self, phase: Phase, **changes: object) -> None:
+        now = {"phase": phase, "epoch": self._cluster.placement.epoch, **changes}
+        self.status = replace(self.status, **now)  # pyright: ignore[reportArgumentType]
+
+
+def _drop_error(task: asyncio.Task[ResizeStatus]) -> None:
+    """Whoever asked gets the error; when they have left, the status has it."""
+    if not task.cancelled():
+        task.exception()
