@@ -95,6 +95,19 @@ def test_greedy_answers_are_those_of_transformers(
     assert engine.metrics.cached_tokens > 0
 
 
+def test_routing_counts_every_choice_of_every_token(engine: PoolEngine, runner: asyncio.Runner) -> None:
+    async def use() -> None:
+        before = await engine.routing_counts()
+        await generate(engine, [251, 252, 253], max_tokens=5)
+        counts = (await engine.routing_counts()) - before
+        config = engine.cluster.layout.config
+        assert counts.shape == (len(config.sparse_layers), config.num_experts)
+        # Three tokens of the prompt and four of the answer; the fifth is chosen and never computed.
+        assert (counts.sum(axis=1) == 7 * config.experts_per_token).all()
+
+    runner.run(use())
+
+
 def test_greedy_answers_do_not_notice_resizes(
     engine: PoolEngine, runner: asyncio.Runner, expected: list[list[int]]
 ) -> None:

@@ -38,16 +38,13 @@ def gated_mlp(hidden: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
     return F.linear(F.silu(gate) * up, down)
 
 
-def group_rows(chosen: Tensor, rank: Tensor) -> tuple[Tensor, list[int]]:
-    """Sort the (token, choice) pairs by the rank of their expert.
+def group_rows(chosen: Tensor, num_experts: int) -> tuple[Tensor, Tensor]:
+    """Sort the (token, choice) pairs by expert.
 
-    chosen: int64 [tokens, k]. rank: int64 [experts], a permutation. Returns the order of the flattened pairs and the
-    number of pairs by rank.
+    chosen: int64 [tokens, k]. Returns the order of the flattened pairs and the number of pairs by expert, both int64.
     """
-    ranks = rank[chosen.reshape(-1)]
-    order = torch.argsort(ranks, stable=True)
-    counts: list[int] = torch.bincount(ranks, minlength=len(rank)).tolist()
-    return order, counts
+    flat = chosen.reshape(-1)
+    return torch.argsort(flat, stable=True), torch.bincount(flat, minlength=num_experts)
 
 
 def run_rows(rows: Tensor, counts: Sequence[int], experts: Sequence[tuple[Tensor, Tensor]], out: Tensor) -> None:
@@ -82,7 +79,7 @@ class LocalExperts:
             layer: [expert_views(weights[layer, expert], config) for expert in range(config.num_experts)]
             for layer in config.sparse_layers
         }
-        self._rank = torch.arange(config.num_experts)
+        self._num_experts = config.num_experts
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, config: Qwen3MoeConfig) -> LocalExperts:
@@ -95,8 +92,8 @@ class LocalExperts:
 
     def run(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
         """See `Experts.run`."""
-        order, counts = group_rows(chosen, self._rank)
+        order, counts = group_rows(chosen, self._num_experts)
         rows = hidden[order // chosen.shape[1]]
         out = torch.empty_like(rows)
-        run_rows(rows, counts, self._experts[layer], out)
+        run_rows(rows, counts.tolist(), self._experts[layer], out)
         return combine(out, order, weights)

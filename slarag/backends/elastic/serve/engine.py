@@ -6,39 +6,26 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
-from ....sla.errors import SlaragError
+import numpy as np
+from numpy.typing import NDArray
+
 from ..cluster.cluster import Cluster
 from ..cluster.device import Device
 from ..cluster.options import PoolOptions
-from ..cluster.resize import Resize, ResizePlan, plan_resize
+from ..cluster.resize import ResizePlan, plan_resize
 from ..device_layout import KV
-from ..errors import BusyError, RequestError, ResizeError
+from ..errors import BusyError, RequestError
 from .blocks import BlockManager
 from .lane import Lane, arrive
 from .metrics import Metrics
+from .resizing import ResizeStatus, Resizing
+from .routing import RoutingCounts
 from .scheduler import Queue, Scheduler
 from .sequence import FinishReason, GenerationOptions, Output, Sequence
 from .text import TextStream
 from .tokenizer import PoolTokenizer
-
-Phase = Literal["idle", "preparing", "committing", "completed", "failed"]
-
-
-@dataclass(frozen=True, slots=True)
-class ResizeStatus:
-    """The last resize. epoch: the placement's version now. seconds: from command to serving at the new size."""
-
-    phase: Phase = "idle"
-    epoch: int = 0
-    target: int | None = None
-    operation_id: str | None = None
-    error: str | None = None
-    bytes_moved: int = 0
-    bytes_lower_bound: int = 0
-    seconds: float = 0.0
 
 
 class PoolEngine:
@@ -49,13 +36,13 @@ class PoolEngine:
         self.tokenizer = tokenizer
         self.metrics = Metrics()
         self.max_waiting = max_waiting
-        self.resize_status = ResizeStatus()
+        self.resizing = Resizing(cluster, self._move_sequences)
         self.is_draining = False
         self._lanes: dict[int, Lane] = {}
         self._runs: dict[int, asyncio.Task[None]] = {}
         self._live: set[Sequence] = set()
         self._is_idle = asyncio.Event()
-        self._resizing = asyncio.Lock()
+        self._routing = RoutingCounts(cluster)
         options = cluster.options
         self._scheduler = Scheduler(options.max_batch_tokens, options.max_sequences)
         for device in cluster.devices.values():
@@ -71,6 +58,11 @@ class PoolEngine:
     def size(self) -> int:
         """Devices that serve."""
         return len(self._lanes)
+
+    @property
+    def resize_status(self) -> ResizeStatus:
+        """The last resize."""
+        return self.resizing.status
 
     @property
     def running(self) -> int:
@@ -134,25 +126,12 @@ class PoolEngine:
     async def resize(
         self, size: int, *, operation_id: str | None = None, at_step: Callable[[str], None] = lambda _: None
     ) -> ResizeStatus:
-        """Serve on `size` devices; returns when it does. Raises `ResizeError`, and serves on as before then."""
-        if self._resizing.locked():
-            raise ResizeError("a resize is running", remedy="ask again when it is done")
-        async with self._resizing:
-            if size == self.size:
-                self._set_phase("completed", target=size, operation_id=operation_id, error=None)
-                return self.resize_status
-            started = time.monotonic()
-            self.resize_status = ResizeStatus(target=size, operation_id=operation_id)
-            try:
-                plan = self.plan(size)
-                transaction = Resize(self.cluster, plan, at_step=at_step, on_phase=self._on_phase)
-                await transaction.run(lambda: self._move_sequences(plan, started))
-            except SlaragError as error:
-                self._set_phase("failed", error=str(error))
-                raise
-            moved = {"bytes_moved": transaction.bytes_moved, "bytes_lower_bound": plan.bytes_lower_bound}
-            self._set_phase("completed", **moved)
-            return self.resize_status
+        """Serve on `size` devices; see `Resizing.run`."""
+        return await self.resizing.run(size, operation_id=operation_id, at_step=at_step)
+
+    async def routing_counts(self) -> NDArray[np.int64]:
+        """Tokens that each expert got since the start: int64 [layers with experts, experts], for placing replicas."""
+        return await self._routing.read()
 
     async def drain(self) -> None:
         """Take nothing in any more and finish what runs."""
@@ -217,14 +196,7 @@ class PoolEngine:
             if sequence in lane.queue.running or sequence in lane.queue.waiting:
                 lane.wake()
 
-    def _on_phase(self, phase: str) -> None:
-        self._set_phase("preparing" if phase == "preparing" else "committing")
-
-    def _set_phase(self, phase: Phase, **changes: object) -> None:
-        now = {"phase": phase, "epoch": self.cluster.placement.epoch, **changes}
-        self.resize_status = replace(self.resize_status, **now)  # pyright: ignore[reportArgumentType]
-
-    async def _move_sequences(self, plan: ResizePlan, started: float) -> None:
+    async def _move_sequences(self, plan: ResizePlan) -> None:
         """Between commit and release: open the new devices' lanes, empty the leaving ones."""
         for number in plan.joining:
             self._open_lane(self.cluster.devices[number])
@@ -234,8 +206,9 @@ class PoolEngine:
         for lane in leaving:
             await self._runs.pop(lane.device.number)
             await self._empty(lane)
+        if leaving:
+            await self._routing.read()
         self._spread_waiting()
-        self.resize_status = replace(self.resize_status, seconds=time.monotonic() - started)
 
     async def _empty(self, lane: Lane) -> None:
         for sequence in lane.queue.waiting:

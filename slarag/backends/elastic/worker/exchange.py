@@ -20,14 +20,12 @@ from torch import Tensor
 
 from ..models.experts import gated_mlp
 from .device_memory import ExpertViews, Workspace
+from .routes import Group
 
 _HEADER = struct.Struct("<BiiQi")
 _CALL, _REPLY = 0, 1
 _MAX_DATAGRAM = 1 << 18
 _INCARNATION_SHIFT = 40
-
-Group = tuple[int, int, int]
-"""Expert, first row, number of rows."""
 
 
 @dataclass(slots=True)
@@ -118,20 +116,12 @@ class Exchange:
             if pending.peer == device:
                 self._post(number)
 
-    def reroute(
-        self, gone: int, owner_of: Callable[[int, int], int], run_here: Callable[[int, list[Group]], None]
-    ) -> None:
-        """Send what `gone` left unanswered to the experts' owners now; `run_here` gets this device's own share."""
+    def reroute(self, gone: int, dispatch: Callable[[int, Sequence[Group]], None]) -> None:
+        """Hand what `gone` left unanswered to `dispatch`, by layer, once more."""
         self._drain()
         left = {number: pending for number, pending in self._pending.items() if pending.peer == gone}
         for number, pending in left.items():
-            shares: dict[int, list[Group]] = {}
-            for group in pending.groups:
-                shares.setdefault(owner_of(pending.layer, group[0]), []).append(group)
-            own = shares.pop(self.device, [])
-            for peer, groups in shares.items():
-                self.call(peer, pending.layer, groups)
-            run_here(pending.layer, own)
+            dispatch(pending.layer, pending.groups)
             del self._pending[number]
 
     def run_groups(self, layer: int, groups: Sequence[Group], rows: Tensor, out: Tensor) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from ..models.experts import combine, group_rows
-from .device_memory import Workspace
-from .exchange import Exchange, Group
+from ..models.config import Qwen3MoeConfig
+from ..models.experts import combine, group_rows, run_rows
+from .device_memory import DeviceMemory
+from .exchange import Exchange
+from .routes import Group, Owners, Routes
 
 
 class DistributedExperts:
@@ -18,49 +20,70 @@ class DistributedExperts:
     The mix adds in the order of the router's choices, so its result does not depend on where the experts are.
     """
 
-    def __init__(self, exchange: Exchange, workspace: Workspace, num_experts: int) -> None:
+    def __init__(self, exchange: Exchange, memory: DeviceMemory, config: Qwen3MoeConfig) -> None:
         self._exchange = exchange
-        self._workspace = workspace
-        self._rank = torch.arange(num_experts)
-        self._owners: Mapping[int, Sequence[int]] = {}
+        self._workspace = memory.workspace
+        self._experts = memory.experts.views
+        self._counts = {layer: torch.zeros(config.num_experts, dtype=torch.int64) for layer in config.sparse_layers}
+        self._num_experts = config.num_experts
+        self._routes = Routes(exchange.device, {})
         self._after: list[Callable[[], None]] = []
         self._is_running = False
 
-    def place(self, owners: Mapping[int, Sequence[int]], gone: Sequence[int], done: Callable[[], None]) -> None:
+    def place(self, owners: Owners, gone: Sequence[int], done: Callable[[], None]) -> None:
         """Use new owners from now on; `done` is called once no call to the old ones is out."""
-        self._owners = owners
+        self._routes = Routes(self._exchange.device, owners)
         for device in gone:
-            self._exchange.reroute(device, lambda layer, expert: self._owners[layer][expert], self._run_here)
+            self._exchange.reroute(device, self._dispatch)
         if self._is_running:
             self._after.append(done)
         else:
             done()
 
+    def take_counts(self) -> list[list[int]]:
+        """How many tokens were sent to each expert, by layer with experts, since this was last asked."""
+        counts = [count.tolist() for count in self._counts.values()]
+        for count in self._counts.values():
+            count.zero_()
+        return counts
+
     def run(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
         """See `models.experts.Experts.run`."""
         self._exchange.pump(0)
-        order, counts = group_rows(chosen, self._rank)
-        torch.index_select(hidden, 0, order // chosen.shape[1], out=self._workspace.sent[: len(order)])
-        self._is_running = True
-        self._dispatch(layer, counts)
-        self._exchange.wait()
-        self._is_running = False
-        mixed = combine(self._workspace.received[: len(order)], order, weights)
+        order, counts = group_rows(chosen, self._num_experts)
+        self._counts[layer] += counts
+        rows = order // chosen.shape[1]
+        if self._routes.is_here(layer):
+            out = self._run_alone(layer, hidden.index_select(0, rows), counts.tolist())
+        else:
+            torch.index_select(hidden, 0, rows, out=self._workspace.sent[: len(order)])
+            out = self._run_together(layer, counts.tolist())[: len(order)]
+        mixed = combine(out, order, weights)
         while self._after:
             self._after.pop(0)()
         return mixed
 
-    def _dispatch(self, layer: int, counts: Sequence[int]) -> None:
-        shares: dict[int, list[Group]] = {}
+    def _run_alone(self, layer: int, rows: Tensor, counts: Sequence[int]) -> Tensor:
+        out = torch.empty_like(rows)
+        run_rows(rows, counts, self._experts[layer], out)
+        return out
+
+    def _run_together(self, layer: int, counts: Sequence[int]) -> Tensor:
+        groups: list[Group] = []
         start = 0
         for expert, count in enumerate(counts):
             if count:
-                shares.setdefault(self._owners[layer][expert], []).append((expert, start, count))
+                groups.append((expert, start, count))
                 start += count
-        own = shares.pop(self._exchange.device, [])
-        for device, groups in shares.items():
-            self._exchange.call(device, layer, groups)
-        self._run_here(layer, own)
+        self._is_running = True
+        self._dispatch(layer, groups)
+        self._exchange.wait()
+        self._is_running = False
+        return self._workspace.received
 
-    def _run_here(self, layer: int, groups: Sequence[Group]) -> None:
-        self._exchange.run_groups(layer, groups, self._workspace.sent, self._workspace.received)
+    def _dispatch(self, layer: int, groups: Sequence[Group]) -> None:
+        shares = self._routes.split(layer, groups)
+        own = shares.pop(self._exchange.device, ())
+        for device, share in shares.items():
+            self._exchange.call(device, layer, share)
+        self._exchange.run_groups(layer, own, self._workspace.sent, self._workspace.received)

@@ -22,6 +22,7 @@ from ..models.qwen3_moe import Qwen3Moe
 from .device_memory import DeviceMemory, Workspace
 from .exchange import Exchange, Peer
 from .experts import DistributedExperts
+from .routes import owners_of
 from .runner import StepRunner
 
 Handler = Callable[[wire.Message, list[int]], None]
@@ -88,8 +89,11 @@ class Worker:
         self._reply(message)
 
     def _on_place(self, message: wire.Message, _: list[int]) -> None:
-        owners = _owners(message)
+        owners = owners_of(message["owners"])
         self._attached.experts.place(owners, message["gone"], lambda: self._reply(message, epoch=message["epoch"]))
+
+    def _on_routing(self, message: wire.Message, _: list[int]) -> None:
+        self._reply(message, counts=self._attached.experts.take_counts())
 
     def _on_stop(self, message: wire.Message, _: list[int]) -> None:
         self._is_stopped = True
@@ -127,9 +131,8 @@ class _Device:
         self.take_in(message["experts"])
         for index, peer in enumerate(message["peers"]):
             self.add_peer(peer, files[2 + 2 * index : 4 + 2 * index])
-        num_experts = layout.config.num_experts
-        self.experts = DistributedExperts(self.exchange, self.memory.workspace, num_experts)
-        self.experts.place(_owners(message), (), lambda: None)
+        self.experts = DistributedExperts(self.exchange, self.memory, layout.config)
+        self.experts.place(owners_of(message["owners"]), (), lambda: None)
         model = Qwen3Moe(layout.config, self.memory.weights(), self.experts)
         self.runner = StepRunner(model, self.memory.cache())
 
@@ -151,7 +154,3 @@ class _Device:
         if peer is not None:
             peer.inbox.close()
             peer.workspace.close()
-
-
-def _owners(message: wire.Message) -> dict[int, Sequence[int]]:
-    return {int(layer): owner for layer, owner in message["owners"].items()}
