@@ -12,7 +12,7 @@ from .models.config import BYTES_OF, DType, Qwen3MoeConfig
 from .models.layout import TensorSpec, block_bytes, expert_tensor, shared_tensors
 
 SHARED, KV, WORKSPACE = "shared", "kv", "workspace"
-_ALIGN_BYTES = 64
+ALIGN_BYTES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class DeviceLayout:
         end = 0
         for spec in shared_tensors(self.config):
             offsets[spec.name] = (spec, end)
-            end += -(-spec.elements * BYTES_OF[self.dtype] // _ALIGN_BYTES) * _ALIGN_BYTES
+            end += -(-spec.elements * BYTES_OF[self.dtype] // ALIGN_BYTES) * ALIGN_BYTES
         return offsets
 
     @property
@@ -82,6 +82,15 @@ class DeviceLayout:
         """What a device with `num_experts` experts needs, in whole pages."""
         sizes = [*self.sizes().values(), *[self.expert_bytes] * num_experts]
         return sum(-(-size // self.page_bytes) * self.page_bytes for size in sizes)
+
+    @property
+    def max_devices(self) -> int:
+        """Devices that a pool may have: each holds an expert of every layer with experts."""
+        return max(1, self.config.num_experts)
+
+    def shared_loads(self, device: int) -> dict[DType, list[Placed]]:
+        """The checkpoint tensors of the shared region, by the type that they are held in."""
+        return {self.dtype: self.shared_parts(device)}
 
     def shared_parts(self, device: int) -> list[Placed]:
         """The checkpoint tensors of the shared region."""

@@ -85,11 +85,12 @@ class Cluster:
 
     def _load(self, numbers: Sequence[int]) -> None:
         layout = self.layout
-        placed = layout.shared_parts(numbers[0])
+        loads = layout.shared_loads(numbers[0])
         for number in numbers:
             for layer, expert in self.placement.held_by(number):
-                placed += layout.expert_parts(number, layer, expert)
-        self.memory.client.load(str(self.options.model), placed, layout.dtype)
+                loads[layout.dtype] += layout.expert_parts(number, layer, expert)
+        for dtype, placed in loads.items():
+            self.memory.client.load(str(self.options.model), placed, dtype)
         for number in numbers[1:]:
             self.memory.client.copy(numbers[0], number, [SHARED])
 

@@ -40,9 +40,9 @@ class ResizePlan:
 def plan_resize(cluster: Cluster, size: int) -> ResizePlan:
     """The plan with the fewest bytes for `size` devices; raises `ResizeError` for a size that cannot be."""
     old, layout = cluster.placement, cluster.layout
-    if size < 1 or size > max(1, layout.config.num_experts):
+    if size < 1 or size > layout.max_devices:
         raise ResizeError(
-            f"a pool of {size} devices cannot be", remedy=f"ask for 1 to {layout.config.num_experts} devices"
+            f"a pool of {size} devices cannot be", remedy=f"ask for 1 to {layout.max_devices} devices"
         )
     kept = old.devices[:size]
     first_new = 1 + max(old.devices)

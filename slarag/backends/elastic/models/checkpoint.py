@@ -48,6 +48,11 @@ class Checkpoint:
             entries.update(_read_header(file))
         return cls(folder, entries)
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The tensors that it has."""
+        return frozenset(self._entries)
+
     def fill(self, spec: TensorSpec, target: memoryview, dtype: str) -> None:
         """Fill `target` (bytes of `spec` as `dtype`) with the parts of `spec`; raises `CheckpointError`."""
         size = BYTES_OF[dtype]
@@ -81,6 +86,9 @@ class Checkpoint:
             done += count
 
     def _read_and_convert(self, entry: Entry, target: memoryview, dtype: str) -> None:
+        if (entry.dtype, dtype) == ("BF16", "float32"):
+            self._read_and_widen(entry, target)
+            return
         import torch
 
         if entry.dtype not in _DTYPES:
@@ -90,6 +98,14 @@ class Checkpoint:
         source = torch.frombuffer(raw, dtype=getattr(torch, _DTYPES[entry.dtype]))
         torch.frombuffer(target, dtype=getattr(torch, dtype)).copy_(source)
 
+    def _read_and_widen(self, entry: Entry, target: memoryview) -> None:
+        """A bfloat16 is the upper half of its float32."""
+        raw = memoryview(bytearray(entry.num_bytes))
+        self._read(entry, raw)
+        halves = target.cast("B").cast("H")
+        halves[0::2] = memoryview(bytes(entry.num_bytes)).cast("H")
+        halves[1::2] = raw.cast("H")
+
     def close(self) -> None:
         """Close the files; reading again reopens them."""
         for file in self._files.values():
@@ -98,6 +114,10 @@ class Checkpoint:
 
 
 def _shards(folder: Path) -> list[Path]:
+    if (folder / "reader.json").exists():
+        from ...reader.parent import parent_folder
+
+        return [folder / "reader.safetensors", parent_folder() / "model.safetensors"]
     index = folder / "model.safetensors.index.json"
     if index.exists():
         weight_map = cast("dict[str, str]", json.loads(index.read_text(encoding="utf-8"))["weight_map"])
