@@ -1,0 +1,241 @@
+"""The coordinator of a pool that reads: questions and passages in, readings out, from whichever device is free."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ....sla.errors import BackendTimeoutError
+from ....sla.evidence import Passage
+from ...protocol import AnswerKind
+from ...reader.batcher import ReadingCache, TimedReading
+from ...reader.combine import Combined, combine
+from ...reader.parent import load_tokenizer
+from ...reader.reading import Reading, merge_windows
+from ...reader.store import ReaderSettings, settings_of
+from ...reader.windows import Windower
+from ..cluster.cluster import Cluster
+from ..cluster.device import Device
+from ..cluster.reader_options import ReaderOptions
+from ..cluster.resize import ResizePlan, plan_resize
+from ..errors import BusyError
+from ..models.reader import ReaderLayout
+from .metrics import Metrics
+from .reading_lane import ReadingLane
+from .reading_queue import ReadingCall, ReadingJob, ReadingQueue
+from .resizing import ResizeStatus, Resizing
+
+_NO_TEXT = Reading((), -20.0, -20.0, (0.0, 0.0, 1.0), 0)
+_CACHED_PAIRS = 4096
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """What is asked of `passages`. deadline: seconds on the monotonic clock. priority: lower goes first."""
+
+    text: str
+    passages: tuple[Passage, ...]
+    kind: AnswerKind = "span"
+    n_best: int = 5
+    priority: int = 0
+    deadline: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answered:
+    """What was read. readings: by passage. tokens: read for this, cached_tokens: known before."""
+
+    combined: Combined
+    readings: tuple[Reading, ...]
+    tokens: int
+    cached_tokens: int
+    device_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    reading: Reading
+    seconds: float = 0.0
+    is_cached: bool = False
+
+
+class ReadingEngine:
+    """A serving pool of readers. max_waiting: requests that may wait; more are refused with `BusyError`."""
+
+    def __init__(
+        self, cluster: Cluster, windower: Windower, settings: ReaderSettings, *, max_waiting: int = 1024
+    ) -> None:
+        self.cluster = cluster
+        self.windower = windower
+        self.metrics = Metrics()
+        self.max_waiting = max_waiting
+        self.resizing = Resizing(cluster, self._move_work)
+        self.is_draining = False
+        self._settings = settings
+        self._cache = ReadingCache(_CACHED_PAIRS)
+        self._queue = ReadingQueue(cluster.options.max_batch_tokens)
+        self._lanes: dict[int, ReadingLane] = {}
+        self._runs: dict[int, asyncio.Task[None]] = {}
+        self._calls: set[ReadingCall] = set()
+        self._is_idle = asyncio.Event()
+        for device in cluster.devices.values():
+            self._open_lane(device)
+
+    @classmethod
+    async def start(cls, options: ReaderOptions, *, max_waiting: int = 1024) -> ReadingEngine:
+        """Start a pool and serve on it; raises what `Cluster.start` does."""
+        tokenizer = await asyncio.to_thread(load_tokenizer)
+        cluster = await Cluster.start(options)
+        assert isinstance(cluster.layout, ReaderLayout)
+        return cls(cluster, Windower(tokenizer), settings_of(cluster.layout.head), max_waiting=max_waiting)
+
+    @property
+    def size(self) -> int:
+        """Devices that serve."""
+        return len(self._lanes)
+
+    @property
+    def running(self) -> int:
+        """Requests of which a device has begun to read."""
+        return sum(call.is_started for call in self._calls)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for their first device."""
+        return len(self._calls) - self.running
+
+    @property
+    def seconds_per_passage(self) -> float | None:
+        """Recent device time of a window; None before the first."""
+        known = [lane.seconds_per_window for lane in self._lanes.values() if lane.seconds_per_window is not None]
+        return sum(known) / len(known) if known else None
+
+    async def answer(self, question: Question) -> Answered:
+        """Read the passages and say what they answer.
+
+        Raises `BusyError` when too many wait, and `BackendTimeoutError` at the deadline.
+        """
+        self._check()
+        call = ReadingCall(time.monotonic(), question.priority, question.deadline)
+        self._calls.add(call)
+        try:
+            async with asyncio.timeout(_left(question.deadline)):
+                read = await self._read(call, question)
+        except TimeoutError as error:
+            self.metrics.finished["deadline"] += 1
+            raise BackendTimeoutError(
+                f"the deadline passed before {len(question.passages)} passages were read",
+                remedy="allow more time, or send fewer passages",
+            ) from error
+        except asyncio.CancelledError:
+            self.metrics.finished["cancelled"] += 1
+            raise
+        finally:
+            self._calls.discard(call)
+            if not self._calls:
+                self._is_idle.set()
+        return self._answered(call, question, read)
+
+    def plan(self, size: int) -> ResizePlan:
+        """What a resize to `size` would do; raises `ResizeError` for a size that cannot be."""
+        return plan_resize(self.cluster, size)
+
+    async def resize(
+        self, size: int, *, operation_id: str | None = None, at_step: Callable[[str], None] = lambda _: None
+    ) -> ResizeStatus:
+        """Serve on `size` devices; see `Resizing.run`."""
+        return await self.resizing.run(size, operation_id=operation_id, at_step=at_step)
+
+    async def drain(self) -> None:
+        """Take nothing in any more and finish what runs."""
+        self.is_draining = True
+        if self._calls:
+            self._is_idle.clear()
+            await self._is_idle.wait()
+
+    async def aclose(self) -> None:
+        """End everything at once; who still waits gets `BusyError`."""
+        self.is_draining = True
+        await self.resizing.settled()
+        for task in self._runs.values():
+            task.cancel()
+        await asyncio.gather(*self._runs.values(), return_exceptions=True)
+        held = [job for lane in self._lanes.values() for job in lane.batch]
+        for job in [*self._queue.jobs, *held]:
+            if not job.future.done():
+                job.future.set_exception(BusyError("the pool is shutting down", remedy="ask another"))
+        await self.cluster.aclose()
+
+    def _check(self) -> None:
+        if self.is_draining:
+            raise BusyError("the pool is shutting down", remedy="ask another")
+        if self.waiting >= self.max_waiting:
+            self.metrics.rejected += 1
+            raise BusyError(f"{self.waiting} requests wait", remedy="ask again later")
+
+    async def _read(self, call: ReadingCall, question: Question) -> list[_Read]:
+        """A reading for each passage; all that is not known yet waits at once, so that batches are full."""
+        held = [self._cache.get(question.text, passage.text) for passage in question.passages]
+        unknown = [p.text for p, known in zip(question.passages, held, strict=True) if known is None]
+        made = await asyncio.to_thread(lambda: [self.windower.windows(question.text, text) for text in unknown])
+        loop = asyncio.get_running_loop()
+        jobs = [[ReadingJob(call, window, loop.create_future()) for window in windows] for windows in made]
+        self._queue.add([job for several in jobs for job in several])
+        for lane in self._lanes.values():
+            lane.wake()
+        new = iter(await asyncio.gather(*map(_merged, jobs)))
+        read = [next(new) if known is None else _Read(known, is_cached=True) for known in held]
+        for passage, each in zip(question.passages, read, strict=True):
+            self._cache.put(question.text, passage.text, each.reading)
+        return read
+
+    def _answered(self, call: ReadingCall, question: Question, read: Sequence[_Read]) -> Answered:
+        readings = [each.reading for each in read]
+        tokens = sum(each.reading.tokens for each in read)
+        cached = sum(each.reading.tokens for each in read if each.is_cached)
+        self.metrics.prompt_tokens += tokens
+        self.metrics.cached_tokens += cached
+        self.metrics.finished["stop"] += 1
+        self.metrics.time_to_first_token.observe(time.monotonic() - call.arrived)
+        return Answered(
+            combined=combine(question.kind, question.passages, readings, self._settings, question.n_best),
+            readings=tuple(readings),
+            tokens=tokens,
+            cached_tokens=cached,
+            device_seconds=sum(each.seconds for each in read),
+        )
+
+    def _open_lane(self, device: Device) -> None:
+        lane = ReadingLane(self.cluster, device, self.metrics, take=self._take, give_back=self._give_back)
+        self._lanes[device.number] = lane
+        self._runs[device.number] = asyncio.create_task(lane.run())
+
+    def _take(self) -> list[ReadingJob]:
+        return self._queue.take(sum(lane.is_free for lane in self._lanes.values()))
+
+    def _give_back(self, jobs: list[ReadingJob]) -> None:
+        self._queue.add(jobs)
+        for lane in self._lanes.values():
+            lane.wake()
+
+    async def _move_work(self, plan: ResizePlan) -> None:
+        """Between commit and release: joining devices begin, leaving ones finish their batch."""
+        for number in plan.joining:
+            self._open_lane(self.cluster.devices[number])
+        for number in plan.leaving:
+            self._lanes.pop(number).close()
+            await self._runs.pop(number)
+
+
+async def _merged(jobs: Sequence[ReadingJob]) -> _Read:
+    """The reading of one passage from its windows', once they are there."""
+    if not jobs:
+        return _Read(_NO_TEXT)
+    timed: list[TimedReading] = await asyncio.gather(*(job.future for job in jobs))
+    return _Read(merge_windows([each.reading for each in timed]), sum(each.seconds for each in timed))
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())

@@ -1,0 +1,86 @@
+"""The windows that wait to be read, and which of them a device reads next."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from dataclasses import dataclass, field
+
+from ...reader.batcher import TimedReading
+from ...reader.windows import Window
+
+
+@dataclass(eq=False, slots=True)
+class ReadingCall:
+    """A request whose windows are read. deadline: seconds on the monotonic clock. is_started: a device reads it."""
+
+    arrived: float
+    priority: int = 0
+    deadline: float | None = None
+    is_started: bool = False
+
+    @property
+    def order(self) -> tuple[int, float, float]:
+        """What goes first: priority, then the earlier deadline, then arrival."""
+        return (self.priority, math.inf if self.deadline is None else self.deadline, self.arrived)
+
+
+@dataclass(eq=False, slots=True)
+class ReadingJob:
+    """A window of a call. lost: workers that ended while they read it."""
+
+    call: ReadingCall
+    window: Window
+    future: asyncio.Future[TimedReading]
+    lost: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Its length."""
+        return len(self.window.ids)
+
+
+@dataclass(slots=True)
+class ReadingQueue:
+    """One queue for all devices: a window belongs to none of them before it is read, so that resizes move nothing.
+
+    batch_tokens: padded tokens of a batch.
+    """
+
+    batch_tokens: int
+    jobs: list[ReadingJob] = field(default_factory=list[ReadingJob])
+
+    def add(self, jobs: list[ReadingJob]) -> None:
+        """Let windows wait for their turn."""
+        self.jobs += jobs
+
+    def take(self, free_devices: int) -> list[ReadingJob]:
+        """The next batch for one of `free_devices`: the most urgent window and those nearest to it in length.
+
+        What waits is shared out evenly, so that no device idles while another has a long batch. Windows whose caller
+        has left are dropped.
+        """
+        self.jobs = [job for job in self.jobs if not job.future.done()]
+        if not self.jobs:
+            return []
+        share = -(-sum(job.tokens for job in self.jobs) // max(1, free_devices))
+        urgent = min(self.jobs, key=lambda job: job.call.order)
+        near = sorted(self.jobs, key=lambda job: (job is not urgent, abs(job.tokens - urgent.tokens), job.call.order))
+        batch = _fitting(near, min(self.batch_tokens, share))
+        taken = set(map(id, batch))
+        self.jobs = [job for job in self.jobs if id(job) not in taken]
+        for job in batch:
+            job.call.is_started = True
+        return batch
+
+
+def _fitting(jobs: list[ReadingJob], limit: int) -> list[ReadingJob]:
+    """The first job and those after it while all, padded to the longest, have at most `limit` tokens."""
+    batch: list[ReadingJob] = []
+    longest = 0
+    for job in jobs:
+        longest = max(longest, job.tokens)
+        if batch and longest * (len(batch) + 1) > limit:
+            break
+        batch.append(job)
+    return batch
