@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard, cast
@@ -39,7 +40,7 @@ def open_parts(
     closers: list[Closer] = []
     measured = calibration if isinstance(calibration, Calibration) else Calibration.load(calibration)
     try:
-        return Parts(
+        parts = Parts(
             retriever=_retriever(index, closers),
             backends=_backends(backend, closers),
             classifier=classifier or _shipped_classifier(),
@@ -47,6 +48,8 @@ def open_parts(
             calibration=measured,
             closers=closers,
         )
+        _tell_of_another_embedder(parts)
+        return parts
     except BaseException:
         run_apart(_close(closers))
         raise
@@ -72,6 +75,17 @@ def _retriever(given: str | Path | PassageRetriever | BaseRetriever, closers: li
             remedy="give the folder of an index, a PassageRetriever or a LangChain BaseRetriever",
         )
     return retriever
+
+
+def _tell_of_another_embedder(parts: Parts) -> None:
+    """Warn that intents go by the wording alone, where the retriever's embedder is known to be another one."""
+    used = getattr(parts.retriever, "embedder_fingerprint", None)
+    if used is not None and not parts.vectors_are_classified:
+        warnings.warn(
+            f"the intent classifier was trained with another embedder than the retriever's ({used[:8]}), so intents go "
+            "by the questions' wording alone; give Engine.open a classifier that was trained with this one",
+            stacklevel=4,
+        )
 
 
 def _is_langchain(given: object) -> TypeGuard[BaseRetriever]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -23,7 +24,6 @@ LOAD_LIMIT_S = 0.1
 """How long a backend may take to tell its load before the question goes on without it."""
 LOAD_KEPT_S = 30.0
 """How long the last known load stands for one that a backend does not tell."""
-QUESTION_DIM = 384
 Closer: TypeAlias = Callable[[], Awaitable[None]]
 UNKNOWN_INTENT = IntentPrediction({intent: 1 / len(INTENTS) for intent in INTENTS})
 
@@ -32,7 +32,10 @@ class Classifier(Protocol):
     """What tells the intent of a question."""
 
     def predict(self, question: str, vector: np.ndarray | None) -> IntentPrediction:
-        """The intents' probabilities; `vector` is the question's all-MiniLM-L6-v2 vector, float32 [384], if known."""
+        """The intents' probabilities; `vector` is the question's by the retriever's embedder, float32 [dim], if known.
+
+        A classifier that names an embedder by its fingerprint in an attribute `embedder` gets that one's vectors only.
+        """
         ...
 
 
@@ -48,6 +51,12 @@ class Parts:
     closers: list[Closer]
     _known: tuple[float, Conditions] | None = field(default=None, init=False)
 
+    @cached_property
+    def vectors_are_classified(self) -> bool:
+        """Whether the retriever's vectors mean anything to the classifier: they are of the embedder it names."""
+        wanted = getattr(self.classifier, "embedder", None)
+        return wanted is None or wanted == getattr(self.retriever, "embedder_fingerprint", None)
+
     async def vector(self, question: str) -> np.ndarray | None:
         """The question's vector for dense retrieval, float32 [dim]; None if the retriever has no embedder.
 
@@ -58,13 +67,12 @@ class Parts:
             return None if vectors is None else vectors[0]
 
     def classify(self, question: str, vector: np.ndarray | None) -> IntentPrediction:
-        """The question's intent, by its wording alone when `vector` is not one of all-MiniLM-L6-v2's.
+        """The question's intent, by its wording alone when `vector` is not of the classifier's embedder.
 
         Whatever the classifier raises becomes a `RunError`.
         """
-        known = vector is not None and vector.shape == (QUESTION_DIM,)
         with _failures_of("the intent classifier", "check the classifier that the engine was given"):
-            return self.classifier.predict(question, vector if known else None)
+            return self.classifier.predict(question, vector if self.vectors_are_classified else None)
 
     async def conditions(self) -> Conditions:
         """The state of the first backend.

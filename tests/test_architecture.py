@@ -18,8 +18,9 @@ RULES: dict[str, set[str]] = {
     "server": BELOW_5,
     "engine": {"agents", "retrievers", "backends", "sla"},
     "agents": {"retrievers", "backends", "sla"},
-    "retrievers": {"sla"},
-    "backends": {"sla"},
+    "retrievers": {"minilm", "sla"},
+    "backends": {"minilm", "sla"},
+    "minilm": {"sla"},
     "sla": set(),
     "demo": {"sla"},
 }

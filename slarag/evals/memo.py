@@ -91,6 +91,11 @@ class MemoRetriever:
     def __init__(self, retriever: PassageRetriever) -> None:
         self._retriever = retriever
 
+    @property
+    def embedder_fingerprint(self) -> str | None:
+        """See `PassageRetriever`."""
+        return getattr(self._retriever, "embedder_fingerprint", None)
+
     async def embed(self, questions: list[str]) -> np.ndarray | None:
         """See `PassageRetriever.embed`."""
         run = _RUN.get()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 import threading
@@ -12,11 +11,11 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
-from .model_folder import MODEL_NAME, find_model_folder
+from ..minilm.fingerprint import fingerprint
+from ..minilm.folder import MODEL_NAME, find_model_folder
 from .ranking import Scores
 
 _MAX_CHARACTERS = 8_000  # far more than the model's 256 tokens hold; a longer text only costs tokenizing
-_FINGERPRINTED = ("model.safetensors", "tokenizer.json", "sentence_bert_config.json", "modules.json")
 
 
 class TextEncoder(Protocol):
@@ -69,11 +68,7 @@ class MiniLmEncoder:
     @cached_property
     def fingerprint(self) -> str:
         """A digest of the weights, the tokenizer and the settings."""
-        digest = hashlib.blake2b(digest_size=16)
-        for name in _FINGERPRINTED:
-            path = self.folder / name
-            digest.update(path.read_bytes() if path.is_file() else b"-")
-        return digest.hexdigest()
+        return fingerprint(self.folder)
 
     @cached_property
     def dim(self) -> int:

@@ -36,6 +36,11 @@ class MemoryRetriever:
         self._sources = dict(sources) if sources is not None else _whole_documents(self._passages)
         self._vectors: Scores | None = None
 
+    @property
+    def embedder_fingerprint(self) -> str | None:
+        """Names the weights behind `embed`; None without an embedder."""
+        return self._embedder.fingerprint if self._embedder is not None else None
+
     async def embed(self, questions: list[str]) -> Scores | None:
         """Unit vectors of `questions`, float32 [n, dim]; None without an embedder."""
         return await self._embedder.embed(questions) if self._embedder is not None else None

@@ -11,7 +11,11 @@ from ..sla.plan import RetrievalMethod
 
 
 class PassageRetriever(Protocol):
-    """Finds passages. Implemented by the index of this package and by the adapter of a LangChain `BaseRetriever`."""
+    """Finds passages. Implemented by the index of this package and by the adapter of a LangChain `BaseRetriever`.
+
+    One that embeds may say with what in an attribute `embedder_fingerprint: str | None`; the shipped intent classifier
+    reads only the vectors of the embedder that it was trained with, and goes by the wording where that is not said.
+    """
 
     async def embed(self, questions: list[str]) -> np.ndarray | None:
         """Unit vectors of `questions`, float32 [n, dim]; None when this retriever has no embedder."""

@@ -27,12 +27,14 @@ class IntentClassifier:
     """Multinomial logistic regression over [vector, wording].
 
     of_vector: float32 [384, 7]. of_wording: float32 [len(wording.NAMES), 7]. bias: float32 [7]; the columns are
-    `INTENTS`.
+    `INTENTS`. embedder: the fingerprint of the embedder whose vectors it was trained on; another one's mean nothing to
+    it, whatever their number of components.
     """
 
     of_vector: Matrix
     of_wording: Matrix
     bias: Matrix
+    embedder: str
 
     def __post_init__(self) -> None:
         shapes = self.of_vector.shape, self.of_wording.shape, self.bias.shape
@@ -64,10 +66,12 @@ def _load(path: Path) -> IntentClassifier:
     remedy = "train one with `slarag train intents`, or leave it out to use the shipped one"
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            if list(file["intents"]) != list(INTENTS) or list(file["wording"]) != list(NAMES):
+            columns = list(file["intents"]), list(file["wording"])
+            if columns != (list(INTENTS), list(NAMES)) or "embedder" not in file:
                 raise ConfigurationError(f"{str(path)!r} was trained for another version", remedy=remedy)
             parts = {name: file[name].astype(np.float32) for name in ("of_vector", "of_wording", "bias")}
-        return IntentClassifier(**parts)
+            embedder = str(file["embedder"])
+        return IntentClassifier(**parts, embedder=embedder)
     except OSError as error:
         reason = error.strerror or "not an .npz file"
         raise ConfigurationError(f"intent weights {str(path)!r} cannot be read: {reason}", remedy=remedy) from None

