@@ -22,6 +22,7 @@ from ..models.qwen3_moe import Qwen3Moe
 from .device_memory import DeviceMemory, Workspace
 from .exchange import Exchange, Peer
 from .experts import DistributedExperts
+from .reader_worker import ReaderWorker
 from .routes import owners_of
 from .runner import StepRunner
 
@@ -62,6 +63,10 @@ class Worker:
 
     def _on_attach(self, message: wire.Message, files: list[int]) -> None:
         torch.set_num_threads(message["threads"])
+        if "reader" in message["layout"]:
+            ReaderWorker(self._control, message, files).run()
+            self._is_stopped = True
+            return
         self._device = _Device(message, files, self._control, self._on_control)
         self._reply(message, pid=os.getpid())
 
