@@ -130,7 +130,7 @@ def test_a_decode_goes_on_while_the_pool_changes_under_it(
     runner.run(use())
 
 
-@pytest.mark.parametrize("at", ["allocate", "copy", "map", "attach", "introduce", "commit"])
+@pytest.mark.parametrize("at", ["allocate", "share", "attach", "introduce", "map", "move", "commit"])
 @pytest.mark.parametrize("size", [1, 3])
 def test_a_failure_before_the_commit_leaves_no_trace(
     cluster: Cluster, runner: asyncio.Runner, expected: torch.Tensor, at: str, size: int
@@ -144,7 +144,7 @@ def test_a_failure_before_the_commit_leaves_no_trace(
         with pytest.raises(ResizeError, match="injected"):
             await resize(cluster, size, fail)
         assert used_bytes(await usage(cluster)) == before
-        assert cluster.placement is placement
+        assert (cluster.placement.owners, cluster.placement.devices) == (placement.owners, placement.devices)
         await read_all(cluster, expected)
 
     runner.run(use())
@@ -171,17 +171,23 @@ def test_a_lost_worker_is_replaced_and_its_sequences_go_on_from_their_blocks(
     runner.run(use())
 
 
-def test_a_worker_that_dies_in_a_commit_is_replaced_at_the_new_size(
+def test_workers_that_die_while_experts_move_are_replaced_and_the_moves_go_on(
     cluster: Cluster, runner: asyncio.Runner, expected: torch.Tensor
 ) -> None:
-    def kill_two(name: str) -> None:
-        for device in list(cluster.devices.values())[:2]:
-            if name == "commit" and device.worker is not None:
-                os.kill(device.worker.pid, signal.SIGKILL)
+    def killer() -> Callable[[str], None]:
+        steps: list[str] = []
+
+        def kill_two(name: str) -> None:
+            steps.append(name)
+            for device in list(cluster.devices.values())[:2]:
+                if steps.count("move") == 2 and device.worker is not None:
+                    os.kill(device.worker.pid, signal.SIGKILL)
+
+        return kill_two
 
     async def use() -> None:
         for size in (3, 2):
-            await resize(cluster, size, kill_two)
+            await resize(cluster, size, killer())
             await asyncio.gather(*(device.serving.wait() for device in cluster.devices.values()))
             await read_all(cluster, expected)
 

@@ -7,7 +7,7 @@ nothing else moves.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A version of who holds what. epoch rises by one with every resize."""
+    """A version of who holds what. epoch rises with every change."""
 
     epoch: int
     devices: tuple[int, ...]
@@ -43,6 +43,15 @@ class Placement:
         """The next placement, on `devices`, with the fewest moves."""
         owners = {layer: _rebalanced(owner, tuple(devices)) for layer, owner in self.owners.items()}
         return Placement(self.epoch + 1, tuple(devices), owners)
+
+    def after(self, moves: Iterable[Move]) -> Placement:
+        """The next placement once only `moves` are done; the devices that they lead to belong to it."""
+        moved = {(move.layer, move.expert): move.target for move in moves}
+        owners = {
+            layer: tuple(moved.get((layer, expert), device) for expert, device in enumerate(owner))
+            for layer, owner in self.owners.items()
+        }
+        return Placement(self.epoch + 1, tuple(dict.fromkeys((*self.devices, *moved.values()))), owners)
 
     def held_by(self, device: int) -> tuple[tuple[int, int], ...]:
         """The (layer, expert) pairs on `device`."""

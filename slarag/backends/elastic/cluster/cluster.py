@@ -1,12 +1,11 @@
-"""The pool: devices with their memory and workers, started, watched, repaired and ended."""
+"""The pool: devices with their memory and workers, started, repaired and ended."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 from .. import wire
@@ -18,16 +17,18 @@ from ..placement import Placement
 from .device import Device
 from .options import PoolOptions
 from .processes import Processes, WorkerProcess
+from .standbys import Standbys
+from .watch import Watch
 
 _EXPERT_REGION = re.compile(r"layers\.(\d+)\.experts\.(\d+)")
-_WATCH_SECONDS = 0.1
 _ATTEMPTS = 3
 
 
 class Cluster:
-    """A running pool. Whoever changes its devices holds `changing`.
+    """A running pool. Whoever changes its devices or their workers holds `changing`.
 
-    placement: which device holds which expert now. devices: by number.
+    placement: which device holds which expert now. devices: by number. booted: the standbys. watch: notices what ends
+    or hangs. replaced: workers that another took the place of.
     """
 
     def __init__(
@@ -42,11 +43,12 @@ class Cluster:
         self.layout = layout
         self.placement = placement
         self.memory = memory
+        self.processes = processes
         self.devices: dict[int, Device] = {}
         self.changing = asyncio.Lock()
         self.replaced = 0
-        self._processes = processes
-        self._standbys: list[WorkerProcess] = []
+        self.booted = Standbys(processes, options.standbys)
+        self.watch = Watch(self)
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closing = False
 
@@ -74,14 +76,13 @@ class Cluster:
     async def _open(self) -> None:
         numbers = self.placement.devices
         for number in numbers:
-            await self.add_device(number, self.placement)
+            await self.add_device(number, self.layout.expert_sizes(self.placement.held_by(number)))
         await asyncio.to_thread(self._load, numbers)
-        workers = await asyncio.gather(*(self._fork() for _ in numbers))
-        for number, worker in zip(numbers, workers, strict=True):
-            await self.attach(self.devices[number], worker)
-            self.devices[number].serving.set()
-        self._start_task(self._refill_standbys())
-        self._start_task(self._watch())
+        for number in numbers:
+            await self.attach(self.devices[number], await self.processes.fork())
+            self.devices[number].start_serving()
+        self.start_task(self.booted.fill())
+        self.start_task(self.watch.run())
 
     def _load(self, numbers: Sequence[int]) -> None:
         layout = self.layout
@@ -94,36 +95,43 @@ class Cluster:
         for number in numbers[1:]:
             self.memory.client.copy(numbers[0], number, [SHARED])
 
-    async def add_device(self, number: int, placement: Placement) -> Device:
-        """Make a device with memory for what `placement` puts there, and no worker; raises `DeviceMemoryError`."""
-        sizes = {**self.layout.sizes(), **self.layout.expert_sizes(placement.held_by(number))}
-        await asyncio.to_thread(self.memory.client.add_device, number, sizes)
-        attachment = await asyncio.to_thread(self.memory.client.attach, number)
+    async def add_device(self, number: int, sizes: dict[str, int]) -> Device:
+        """Make a device with regions of `sizes` bytes beside those of every device; raises `DeviceMemoryError`."""
+        client = self.memory.client
+        await asyncio.to_thread(client.add_device, number, {**self.layout.sizes(), **sizes})
+        attachment = await asyncio.to_thread(client.attach, number)
         device = self.devices[number] = Device(number, attachment)
         return device
+
+    async def end_worker(self, device: Device) -> None:
+        """Fence a device's worker: nothing of it runs afterwards."""
+        worker, device.worker = device.worker, None
+        if worker is not None:
+            await self.processes.end(worker)
 
     async def remove_device(self, device: Device) -> None:
         """End a device's worker and give its memory back."""
         del self.devices[device.number]
-        worker, device.worker = device.worker, None
-        if worker is not None:
-            await self._processes.end(worker)
+        await self.end_worker(device)
         device.close()
         await asyncio.to_thread(self.memory.client.remove_device, device.number)
 
-    async def take_standby(self) -> WorkerProcess:
+    async def take_worker(self) -> WorkerProcess:
         """A booted worker without memory: a standby if there is one, else one that is forked now."""
-        if not self._standbys:
-            return await self._fork()
-        worker = self._standbys.pop(0)
-        self._start_task(self._refill_standbys())
-        return worker
+        worker = self.booted.take()
+        self.start_task(self.booted.fill())
+        return worker or await self.processes.fork()
 
     async def attach(self, device: Device, worker: WorkerProcess) -> None:
-        """Make `worker` the device's; it maps the device's memory and knows all others. Raises `WorkerGoneError`."""
-        device.worker = worker
+        """Make `worker` the device's; it maps the device's memory and knows all others. Raises `WorkerGoneError`.
+
+        No message but this one reaches a worker before it is attached.
+        """
         peers = [other.as_peer() for other in self.devices.values() if other is not device]
-        now = await asyncio.to_thread(self.memory.client.attach, device.number)
+        try:
+            now = await asyncio.to_thread(self.memory.client.attach, device.number)
+        finally:
+            device.worker = worker
         os.close(now.file)
         await worker.channel.request(
             "attach",
@@ -154,27 +162,46 @@ class Cluster:
                 raise result
 
     async def replace(self, device: Device) -> None:
-        """Fence a device's worker and put another in its place, over the same memory. The caller holds `changing`."""
-        device.serving.clear()
+        """Fence a device's worker and put another in its place, over the same memory. The caller holds `changing`.
+
+        Raises `WorkerGoneError` when none can be had.
+        """
+        device.stop_serving()
         for _ in range(_ATTEMPTS):
-            if device.worker is not None:
-                await self._processes.end(device.worker)
+            await self.end_worker(device)
             device.incarnation += 1
-            with contextlib.suppress(WorkerGoneError):
-                await self.attach(device, await self.take_standby())
+            try:
+                await self.attach(device, await self.take_worker())
                 break
+            except WorkerGoneError:
+                await self.processes.renew()
         else:
             raise WorkerGoneError(f"device {device.number} got no worker in {_ATTEMPTS} attempts")
         others = [other for other in self.devices.values() if other is not device]
-        with contextlib.suppress(WorkerGoneError):
-            await self.tell_all(others, "peer_restarted", device=device.number, incarnation=device.incarnation)
+        await self.inform(others, "peer_restarted", device=device.number, incarnation=device.incarnation)
         self.replaced += 1
-        device.serving.set()
+        device.start_serving()
+
+    async def inform(self, devices: Iterable[Device], call: str, /, **fields: Any) -> None:
+        """Tell those of `devices` that can hear it; whoever replaces a worker that cannot knows it from the start."""
+        told = (self.tell(device, call, **fields) for device in devices)
+        for result in await asyncio.gather(*told, return_exceptions=True):
+            if isinstance(result, BaseException) and not isinstance(result, WorkerGoneError):
+                raise result
+
+    def start_task(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let `work` run beside everything else, until the pool closes."""
+        if self._is_closing:
+            work.close()
+            return
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     @property
     def standbys(self) -> int:
         """Booted workers that wait."""
-        return len(self._standbys)
+        return len(self.booted)
 
     async def aclose(self) -> None:
         """End all processes and give all memory back; nothing is left running or mapped. Twice is fine."""
@@ -184,56 +211,13 @@ class Cluster:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        workers = [device.worker for device in self.devices.values() if device.worker is not None]
-        for worker in [*workers, *self._standbys]:
-            await self._processes.end(worker)
+        for worker in self.booted:
+            await self.processes.end(worker)
         for device in self.devices.values():
+            await self.end_worker(device)
             device.close()
-        await self._processes.aclose()
+        await self.processes.aclose()
         await asyncio.to_thread(self.memory.close)
-
-    async def _fork(self) -> WorkerProcess:
-        holder: list[WorkerProcess] = []
-        worker = await self._processes.fork(lambda: self._on_end(holder))
-        holder.append(worker)
-        return worker
-
-    def _on_end(self, holder: Sequence[WorkerProcess]) -> None:
-        if self._is_closing or not holder:
-            return
-        worker = holder[0]
-        if worker in self._standbys:
-            self._standbys.remove(worker)
-            self._start_task(self._processes.end(worker))
-            self._start_task(self._refill_standbys())
-        for device in self.devices.values():
-            if device.worker is worker:
-                device.serving.clear()
-                self._start_task(self._repair(device, worker))
-
-    async def _repair(self, device: Device, worker: WorkerProcess) -> None:
-        async with self.changing:
-            is_still_broken = self.devices.get(device.number) is device and device.worker is worker
-            if is_still_broken and not self._is_closing:
-                await self.replace(device)
-
-    async def _refill_standbys(self) -> None:
-        while len(self._standbys) < self.options.standbys:
-            self._standbys.append(await self._fork())
-
-    async def _watch(self) -> None:
-        """Kill workers that are stopped or hang; what follows is the same as for one that died."""
-        while True:
-            await asyncio.sleep(_WATCH_SECONDS)
-            attached = [device.worker for device in self.devices.values() if device.worker is not None]
-            for worker in [*attached, *self._standbys]:
-                if self._processes.silent_seconds(worker) > self.options.hang_seconds:
-                    worker.kill()
-
-    def _start_task(self, work: Any) -> None:
-        task: asyncio.Task[None] = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 def _encode(region: Region) -> list[Any]:

@@ -17,17 +17,36 @@ from .processes import WorkerProcess
 class Device:
     """What outlives a worker. inbox: receiving end and sending end. incarnation: workers it has had before this one.
 
-    attachment: its arena and the regions that every device has; the file is closed with the device.
+    attachment: its arena and the regions that every device has; the file is closed with the device. serving: while its
+    worker takes steps. settled: while it serves, or is lost, which means that no worker could be had for it.
     """
 
     number: int
     attachment: Attachment
     worker: WorkerProcess | None = None
     incarnation: int = 0
+    is_lost: bool = False
     serving: asyncio.Event = field(default_factory=asyncio.Event)
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
     inbox: tuple[socket.socket, socket.socket] = field(
         default_factory=lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     )
+
+    def start_serving(self) -> None:
+        """Its worker takes steps now."""
+        self.is_lost = False
+        self.serving.set()
+        self.settled.set()
+
+    def stop_serving(self) -> None:
+        """It has no worker, but may get one."""
+        self.serving.clear()
+        self.settled.clear()
+
+    def lose(self) -> None:
+        """No worker can be had for it."""
+        self.is_lost = True
+        self.settled.set()
 
     @property
     def workspace(self) -> Region:

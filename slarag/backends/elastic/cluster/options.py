@@ -19,7 +19,8 @@ class PoolOptions:
     dtype: None for the checkpoint's. capacity_bytes: of a device, None for what `min_devices` devices need.
     kv_blocks of block_tokens: a device's cache. max_batch_tokens and max_sequences: of a device's step.
     standbys: booted processes without memory. threads: of a device. hang_seconds: a worker that gives no sign of life
-    for so long is killed and replaced.
+    for so long is killed and replaced. double_held_share: of the experts, what a
+    resize may hold twice at any moment.
     """
 
     model: Path
@@ -35,6 +36,7 @@ class PoolOptions:
     standbys: int = 1
     threads: int = 1
     hang_seconds: float = 1.5
+    double_held_share: float = 0.02
 
     def layout(self) -> DeviceLayout:
         """The device layout for the model's `config.json`; raises `CheckpointError`."""

@@ -8,16 +8,13 @@ import mmap
 import os
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .. import wire
-from ..errors import WorkerGoneError
-from ..spawn import spawn
 from ..worker.beat import BEAT
 from .channel import Channel
+from .zygote import ZygoteProcess, is_stopped
 
 _BOARD_BYTES = 1 << 16
 
@@ -48,16 +45,21 @@ class WorkerProcess:
     def _on_gone(self) -> None:
         asyncio.get_running_loop().remove_reader(self.handle)
         os.close(self.handle)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, os.WNOHANG)
         self._gone.set()
         self.channel.close()
 
 
 class Processes:
-    """The zygote and the workers that came from it."""
+    """The zygote and the workers that came from it. A zygote that is lost is replaced; its workers go on.
 
-    def __init__(self, zygote: subprocess.Popen[bytes], connection: socket.socket, board: int) -> None:
+    on_end is called with each worker whose connection ends.
+    """
+
+    def __init__(self, zygote: ZygoteProcess, board: int) -> None:
+        self.on_end: Callable[[WorkerProcess], None] = lambda _: None
         self._zygote = zygote
-        self._connection = connection
         self._board_file = board
         self._board = mmap.mmap(board, _BOARD_BYTES)
         self._slots = list(range(_BOARD_BYTES // BEAT.size - 1, -1, -1))
@@ -65,35 +67,54 @@ class Processes:
 
     @classmethod
     async def start(cls) -> Processes:
-        """Start the zygote and wait until it has imported everything."""
+        """Start the zygote and wait until it has imported everything; raises `WorkerGoneError`."""
         board = os.memfd_create("slarag-board", os.MFD_CLOEXEC)
         os.ftruncate(board, _BOARD_BYTES)
-        ours, theirs = socket.socketpair()
-        with theirs:
-            arguments = ["--socket", str(theirs.fileno()), "--board", str(board)]
-            zygote = spawn("slarag.backends.elastic.worker.zygote", arguments, [theirs.fileno(), board])
-        await asyncio.to_thread(_receive, ours)
-        return cls(zygote, ours, board)
+        try:
+            return cls(await ZygoteProcess.start(board), board)
+        except BaseException:
+            os.close(board)
+            raise
 
-    async def fork(self, on_end: Callable[[], None]) -> WorkerProcess:
-        """Make a standby; raises `WorkerGoneError` when the zygote is gone. on_end: called when its connection ends."""
-        ours, theirs = socket.socketpair()
+    async def fork(self) -> WorkerProcess:
+        """Make a booted worker without memory; raises `WorkerGoneError`."""
         async with self._lock:
             slot = self._slots.pop()
-            with theirs:
-                try:
-                    message, files = await asyncio.to_thread(self._ask, theirs, slot)
-                except BaseException:
-                    ours.close()
-                    self._slots.append(slot)
-                    raise
-        BEAT.pack_into(self._board, slot * BEAT.size, time.monotonic())
-        channel = Channel(ours, f"worker {message['pid']}", on_end)
-        return WorkerProcess(message["pid"], files[0], slot, channel)
+            try:
+                return await self._fork(slot)
+            except BaseException:
+                self._slots.append(slot)
+                raise
 
-    def silent_seconds(self, worker: WorkerProcess) -> float:
-        """For how long a worker has given no sign of life."""
-        return time.monotonic() - BEAT.unpack_from(self._board, worker.slot * BEAT.size)[0]
+    async def _fork(self, slot: int) -> WorkerProcess:
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                pid, handle = await asyncio.to_thread(self._zygote.fork, theirs, slot)
+        except BaseException:
+            ours.close()
+            raise
+        BEAT.pack_into(self._board, slot * BEAT.size, time.monotonic())
+        channel = Channel(ours, f"worker {pid}", lambda: self.on_end(worker))
+        worker = WorkerProcess(pid, handle, slot, channel)
+        return worker
+
+    async def renew(self) -> None:
+        """Start another zygote if this one ended, is stopped or did not answer; raises `WorkerGoneError`."""
+        async with self._lock:
+            if not self._zygote.is_well:
+                await self._zygote.aclose()
+                self._zygote = await ZygoteProcess.start(self._board_file)
+
+    def is_stuck(self, worker: WorkerProcess, hang_seconds: float) -> bool:
+        """Whether a worker is stopped, or has given no sign of life for `hang_seconds`."""
+        silent = time.monotonic() - BEAT.unpack_from(self._board, worker.slot * BEAT.size)[0]
+        return silent > hang_seconds or is_stopped(worker.pid)
+
+    @property
+    def can_fork(self) -> bool:
+        """Whether the zygote runs."""
+        return self._zygote.is_well
 
     async def end(self, worker: WorkerProcess) -> None:
         """Kill a worker and wait until nothing of it runs."""
@@ -102,22 +123,7 @@ class Processes:
         self._slots.append(worker.slot)
 
     async def aclose(self) -> None:
-        """End the zygote; its workers end with it."""
-        self._connection.close()
-        await asyncio.to_thread(self._zygote.wait)
+        """End the zygote. The workers must be gone."""
+        await self._zygote.aclose()
         self._board.close()
         os.close(self._board_file)
-
-    def _ask(self, control: socket.socket, slot: int) -> tuple[wire.Message, list[int]]:
-        try:
-            wire.send(self._connection, {"slot": slot}, [control.fileno()])
-            return wire.receive(self._connection)
-        except (EOFError, OSError) as error:
-            raise WorkerGoneError("the zygote is gone", remedy="start the pool again") from error
-
-
-def _receive(connection: socket.socket) -> wire.Message:
-    try:
-        return wire.receive(connection)[0]
-    except (EOFError, OSError) as error:
-        raise WorkerGoneError("the zygote did not start", remedy="look for its error above") from error

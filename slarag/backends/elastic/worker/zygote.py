@@ -1,7 +1,8 @@
 """A process that has everything imported, and forks workers from itself in milliseconds.
 
-It ends when its starter's connection ends; its workers end with it. It computes nothing, because a process that has
-started threads must not be forked.
+Its workers are no children of it but of its starter (which is a subreaper, see `cluster.zygote`): they end with the
+starter, and go on when this process is killed or replaced. It computes nothing, because a process that has started
+threads must not be forked.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ import mmap
 import os
 import signal
 import socket
+import struct
 import threading
+import time
+from typing import NoReturn
 
 import torch
 
@@ -21,6 +25,9 @@ from .. import wire
 from ..memory import libc
 from .beat import beat
 from .worker import Worker
+
+_PID = struct.Struct("<i")
+_ADOPTED_SECONDS = 0.0005
 
 
 class Zygote:
@@ -32,50 +39,62 @@ class Zygote:
     def __init__(self, connection: socket.socket, board: mmap.mmap) -> None:
         self._connection = connection
         self._board = board
-        self._children: set[int] = set()
+        self._starter = os.getppid()
 
     def serve(self) -> None:
         """Fork a worker per message until the starter is gone. Each message brings the worker's control socket."""
-        signal.signal(signal.SIGCHLD, self._collect)
         with contextlib.suppress(EOFError, OSError):
             while True:
                 message, files = wire.receive(self._connection)
                 self._fork(files[0], message["slot"])
-        self._end_workers()
 
     def _fork(self, control: int, slot: int) -> None:
         """The starter gets a descriptor of the process: unlike a number, it can never mean another process."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-        pid = os.fork()
-        if pid == 0:
-            self._become_worker(control, slot)
-        self._children.add(pid)
-        handle = os.pidfd_open(pid)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+        pid = self._fork_twice(control, slot)
         os.close(control)
+        if pid is None:
+            wire.send(self._connection, {"error": "the system refuses another process"})
+            return
+        handle = os.pidfd_open(pid)
         wire.send(self._connection, {"pid": pid}, [handle])
         os.close(handle)
 
-    def _collect(self, *_: object) -> None:
-        """Workers that ended leave nothing behind, not even an entry in the system's table."""
-        for pid in list(self._children):
-            if os.waitpid(pid, os.WNOHANG)[0]:
-                self._children.discard(pid)
+    def _fork_twice(self, control: int, slot: int) -> int | None:
+        """The child in between ends at once, so that the starter adopts the worker. None when the system refuses."""
+        reading, writing = os.pipe()
+        with os.fdopen(reading, "rb") as told, contextlib.suppress(OSError):
+            try:
+                between = os.fork()
+                if between == 0:
+                    told.close()
+                    self._become_between(control, slot, writing)
+            finally:
+                os.close(writing)
+            os.waitpid(between, 0)
+            data = told.read()
+            return _PID.unpack(data)[0] if data else None
+        return None
 
-    def _end_workers(self) -> None:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for pid in self._children:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-
-    def _become_worker(self, control: int, slot: int) -> None:
+    def _become_between(self, control: int, slot: int, writing: int) -> NoReturn:
         """In the child; does not return."""
         status = 1
         try:
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
-            libc.die_with_parent(signal.SIGKILL)
+            between = os.getpid()
+            worker = os.fork()
+            if worker == 0:
+                os.close(writing)
+                self._become_worker(control, slot, between)
+            os.write(writing, _PID.pack(worker))
+            status = 0
+        finally:
+            os._exit(status)
+
+    def _become_worker(self, control: int, slot: int, between: int) -> NoReturn:
+        """In the worker; does not return."""
+        status = 1
+        try:
             self._connection.close()
+            self._live_with_starter(between)
             threading.Thread(target=beat, args=(self._board, slot), daemon=True).start()
             Worker(socket.socket(fileno=control)).run()
             status = 0
@@ -83,6 +102,14 @@ class Zygote:
             logging.getLogger(__name__).exception("a worker failed")
         finally:
             os._exit(status)
+
+    def _live_with_starter(self, between: int) -> None:
+        """Once adopted, end when the starter does, also if it is gone already."""
+        while os.getppid() == between:
+            time.sleep(_ADOPTED_SECONDS)
+        libc.die_with_parent(signal.SIGKILL)
+        if os.getppid() != self._starter:
+            os._exit(1)
 
 
 def _main() -> None:
