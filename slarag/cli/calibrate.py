@@ -12,7 +12,7 @@ from .options import AsJson
 from .streams import progress, say, write, write_json
 
 
-def calibrate(
+def calibrate(  # noqa: PLR0913 - one parameter an option
     data: Annotated[
         list[Path],
         typer.Option("--data", metavar="FILE...", help="Question files, one or several; their passages serve."),
@@ -22,7 +22,19 @@ def calibrate(
     work: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Index and trials; an interrupted calibration goes on there.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, metavar="N", help="Questions, drawn by the seed.")] = 200,
+    limit: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Questions on which every plan runs, drawn by the seed.")
+    ] = 200,
+    confidence_questions: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Further questions, on a few plans each, for the confidence alone.")
+    ] = 240,
+    timed: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Questions on which every plan is also timed, alone.")
+    ] = 4,
+    feedback: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE...", help="What Engine.feedback wrote: the confidence is fitted to it as well."),
+    ] = None,
     seed: Annotated[int, typer.Option(metavar="S", help="Draws the questions and the folds.")] = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -33,7 +45,16 @@ def calibrate(
     from ..evals.calibration import calibrate as measure
     from ..evals.calibration_settings import CalibrationSettings
 
-    settings = CalibrationSettings(data=tuple(data), out=out, work=work, limit=limit, seed=seed)
+    settings = CalibrationSettings(
+        data=tuple(data),
+        out=out,
+        work=work,
+        limit=limit,
+        confidence_questions=confidence_questions,
+        timed=timed,
+        feedback=tuple(feedback or ()),
+        seed=seed,
+    )
     with progress("calibrating") as advance:
         report = measure(settings, on_progress=following(advance))
     if as_json:

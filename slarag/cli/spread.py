@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 _SEVERAL: Mapping[str, frozenset[str]] = {
     "eval": frozenset({"--profile", "-p"}),
-    "calibrate": frozenset({"--data"}),
+    "calibrate": frozenset({"--data", "--feedback"}),
 }
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..feedback import read_feedback
 from ..sla.calibration import Calibration, Source
 from ..sla.calibration_fit import HOLD_OUT, fit_calibration
 from ..sla.confidence import expected_calibration_error
@@ -73,6 +74,7 @@ def calibrate(settings: CalibrationSettings, *, on_progress: OnProgress | None =
 async def acalibrate(settings: CalibrationSettings, *, on_progress: OnProgress | None = None) -> CalibrationReport:
     """The async form of `calibrate`."""
     tell = on_progress or _silent
+    feedback = [run for path in settings.feedback for run in read_feedback(path)]
     datasets = [load_dataset(path) for path in settings.data]
     items = choose_items(datasets, settings)
     others = choose_others(datasets, settings, items)
@@ -82,7 +84,7 @@ async def acalibrate(settings: CalibrationSettings, *, on_progress: OnProgress |
         seconds_per_passage = await measured.seconds_per_passage()
         trials = await _trials(measured.run, items, log, settings, tell)
         further = await _further_trials(measured.run, others, log, settings, tell)
-    found = _Found(trials, further, timed, seconds_per_passage, measured.usd_per_device_second)
+    found = _Found(trials, further, feedback, timed, seconds_per_passage, measured.usd_per_device_second)
     calibration = _fitted(found, settings, datasets)
     calibration.save(settings.out)
     return CalibrationReport(
@@ -181,6 +183,7 @@ async def _further_trials(
 class _Found:
     trials: list[Trial]
     further: list[Trial]
+    feedback: list[MeasuredRun]
     timed: list[TimedRun]
     seconds_per_passage: float
     usd_per_device_second: float
@@ -200,7 +203,7 @@ def _fitted(found: _Found, settings: CalibrationSettings, datasets: Sequence[Dat
         source=source,
         seconds_per_passage=found.seconds_per_passage,
         usd_per_device_second=found.usd_per_device_second,
-        others=others,
+        others=[*others, *found.feedback],
     )
     before = {**_before("ece_before", found.trials, runs), **_before("others_ece_before", found.further, others)}
     return replace(calibration, validation={**calibration.validation, **before})
@@ -209,10 +212,11 @@ def _fitted(found: _Found, settings: CalibrationSettings, datasets: Sequence[Dat
 def _description(settings: CalibrationSettings, found: _Found) -> str:
     questions = len({trial.item_id for trial in found.trials})
     others = len({trial.item_id for trial in found.further})
+    told = f" and {len(found.feedback)} answers that were judged by their readers" if found.feedback else ""
     return (
         f"{len(settings.plans)} plans on {questions} questions, at most {settings.unanswerable_share:.0%} of them "
         f"without an answer (their F1 counts as 0), retrieval over all passages of the files, seed {settings.seed}; "
-        f"confidence fitted to {others} further questions too; latency and device time from {settings.timed} "
+        f"confidence fitted to {others} further questions{told} too; latency and device time from {settings.timed} "
         f"questions timed alone"
     )
 

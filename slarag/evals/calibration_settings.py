@@ -17,8 +17,9 @@ class CalibrationSettings:
     work: folder for the index and the trials, from which an interrupted calibration goes on; beside `out` by default.
     limit: questions, spread evenly over the files and drawn by `seed`. unanswerable_share: at most this share of them.
     confidence_questions: further ones, as the files mix them, that the confidence alone is fitted to; each runs under
-    a few plans, two in three of them over their own passages. timed: questions on which every plan is also timed, alone
-    and without a memory. concurrency: plans in flight.
+    a few plans, two in three of them over their own passages. feedback: files of `Engine.feedback`, whose answers the
+    confidence is fitted to as well. timed: questions on which every plan is also timed, alone and without a memory.
+    concurrency: plans in flight.
     """
 
     data: tuple[Path, ...]
@@ -28,6 +29,7 @@ class CalibrationSettings:
     seed: int = 0
     unanswerable_share: float = 0.2
     confidence_questions: int = 240
+    feedback: tuple[Path, ...] = ()
     timed: int = 4
     concurrency: int = 16
     plans: tuple[Plan, ...] = field(default_factory=default_plan_space)
@@ -35,9 +37,11 @@ class CalibrationSettings:
     def __post_init__(self) -> None:
         if not self.data:
             raise ConfigurationError("no question file to calibrate on", remedy="name one with --data")
-        if self.limit < 1 or self.timed < 1 or self.concurrency < 1 or not 0 <= self.unanswerable_share <= 1:
+        least = min(self.limit - 1, self.timed - 1, self.concurrency - 1, self.confidence_questions)
+        if least < 0 or not 0 <= self.unanswerable_share <= 1:
             raise ConfigurationError(
                 f"limit {self.limit!r}, timed {self.timed!r} and concurrency {self.concurrency!r} must be 1 or more, "
+                f"confidence_questions {self.confidence_questions!r} 0 or more, "
                 f"unanswerable_share {self.unanswerable_share!r} between 0 and 1",
                 remedy="correct the value",
             )

@@ -49,6 +49,7 @@ def test_a_wrong_call_is_refused_in_one_line(cli: Cli, arguments: list[str], wor
         ("eval -p fast balanced safe", "eval -p fast -p balanced -p safe"),
         ("eval --profile fast --out x", "eval --profile fast --out x"),
         ("calibrate --data a b --out c", "calibrate --data a --data b --out c"),
+        ("calibrate --feedback a b", "calibrate --feedback a --feedback b"),
         ("eval compare a b", "eval compare a b"),
         ("ask --profile fast why", "ask --profile fast why"),
         ("", ""),

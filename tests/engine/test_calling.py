@@ -12,11 +12,12 @@ from typing import Any, TypedDict
 import pytest
 
 from slarag.agents.events import AnswerEvent, DecisionEvent, IntentEvent, PassagesEvent, ReplicaEvent, VerdictEvent
+from slarag.feedback import read_feedback
 from slarag.sla.answer import Answer
-from slarag.sla.errors import BackendUnavailableError, ConfigurationError, QuestionError, StorageError
+from slarag.sla.errors import BackendUnavailableError, ConfigurationError, DataError, QuestionError, StorageError
 from slarag.sla.plan import Plan
 from tests.engine.support import QUESTION, engine
-from tests.fakes import ScriptedBackend, stall
+from tests.fakes import PassageList, ScriptedBackend, stall
 
 
 def timeless(answer: Answer) -> Answer:
@@ -175,6 +176,44 @@ def test_feedback_is_a_line_of_json(tmp_path: Path) -> None:
     assert [row["wrong"] for row in rows] == [False, True]
     assert rows[0]["plan_key"] == answer.decisions[0].plan.key
     assert rows[0]["features"]["kind"] == "span"
+
+
+def test_feedback_is_read_back_with_the_last_word_on_each_answer(tmp_path: Path) -> None:
+    path = tmp_path / "feedback.jsonl"
+    with engine() as asked:
+        answers = [asked.ask(QUESTION), asked.ask("Who built the mill of Birch?")]
+        for answer, correct in zip([*answers, answers[0]], (True, True, False), strict=True):
+            asked.feedback(answer, correct=correct, path=path)
+    runs = read_feedback(path)
+    assert [run.wrong for run in runs] == [True, False]
+    assert [run.features for run in runs] == [answer.features for answer in answers]
+    assert len({run.question_id for run in runs}) == 2
+
+
+def test_an_answer_that_was_never_found_teaches_no_confidence(tmp_path: Path) -> None:
+    path = tmp_path / "feedback.jsonl"
+    with engine(retriever=PassageList(())) as asked:
+        asked.feedback(asked.ask(QUESTION), correct=False, path=path)
+    assert read_feedback(path) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b'\n{"schema": 1}\n', r"feedback.jsonl:2: not a line of feedback \('features'\)"),
+        (b'{"schema": 9}', "schema 9, not 1"),
+        (b'{"schema": 1', "feedback.jsonl:1"),
+        (b"[]", "feedback.jsonl:1"),
+        (b"\xff", "not a UTF-8 text file"),
+        (None, "cannot be read: No such file"),
+    ],
+)
+def test_what_is_no_feedback_is_refused_with_its_line(content: bytes | None, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "feedback.jsonl"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=words):
+        read_feedback(path)
 
 
 def test_backends_need_names_of_their_own() -> None:

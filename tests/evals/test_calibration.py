@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,8 +104,19 @@ def test_every_plan_is_measured_with_the_shipped_reader(tmp_path: Path) -> None:
     assert larger.device_seconds > smaller.device_seconds
     assert "8 questions" in report.table()
     assert json.loads(json.dumps(report.to_dict()))["schema"] == 1
-    # A second calibration finds the trials of the first.
-    assert f1_of(calibrate(settings)) == f1_of(report)
+    # A second calibration finds the trials of the first; only the confidence learns from what readers said.
+    again = calibrate(replace(settings, feedback=(write_feedback(tmp_path / "feedback.jsonl"),)))
+    assert f1_of(again) == f1_of(report)
+    assert again.calibration.confidence != report.calibration.confidence
+    assert "3 answers that were judged" in again.calibration.source.description
+
+
+def write_feedback(path: Path) -> Path:
+    features = ConfidenceFeatures(top=0.9, margin=0.8, no_answer=0.1, agreement=1.0)
+    row = {"schema": 1, "text": "blue", "plan_key": "p", "intent": "factoid", "f1": 0.0, "wrong": True}
+    row |= {"answered": True, "latency_ms": 9.0, "device_seconds": 0.01, "features": features.to_dict()}
+    path.write_text("".join(json.dumps({**row, "question_id": str(n)}) + "\n" for n in range(3)), encoding="utf-8")
+    return path
 
 
 def f1_of(report: CalibrationReport) -> dict[tuple[str, str], float]:
@@ -116,6 +128,8 @@ def test_a_calibration_needs_questions_with_answers(tmp_path: Path) -> None:
         CalibrationSettings(data=(), out=tmp_path / "c.json")
     with pytest.raises(ConfigurationError, match="limit 0"):
         CalibrationSettings(data=(tmp_path,), out=tmp_path / "c.json", limit=0)
+    with pytest.raises(ConfigurationError, match="confidence_questions -1"):
+        CalibrationSettings(data=(tmp_path,), out=tmp_path / "c.json", confidence_questions=-1)
     path = tmp_path / "r.jsonl"
     path.write_text('{"question": "?"}\n')
     with pytest.raises(DataError, match="has an answer to score"):
