@@ -116,6 +116,11 @@ class Processes:
         """Whether the zygote runs."""
         return self._zygote.is_well
 
+    @property
+    def zygote_pid(self) -> int:
+        """The zygote's number."""
+        return self._zygote.process.pid
+
     async def end(self, worker: WorkerProcess) -> None:
         """Kill a worker and wait until nothing of it runs."""
         worker.kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -11,13 +12,16 @@ from typing import Literal
 
 from ....sla.errors import SlaragError
 from ..cluster.cluster import Cluster
-from ..cluster.resize import Resize, ResizePlan, plan_resize
+from ..cluster.device import Device
+from ..cluster.plan import ResizePlan, plan_resize, plan_without
+from ..cluster.resize import Resize
 from ..errors import ResizeError
 
 Phase = Literal["idle", "preparing", "committing", "completed", "failed"]
 MoveWork = Callable[[ResizePlan], Awaitable[None]]
 """Takes the work of the leaving devices to those that stay, and opens the joining ones."""
 _KEPT = 8
+_RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ class Resizing:
         self._cluster = cluster
         self._move_work = move_work
         self._running: asyncio.Task[ResizeStatus] | None = None
+        cluster.watch.on_lost = lambda device: cluster.start_task(self._do_without(device))
 
     async def run(
         self, size: int, *, operation_id: str | None = None, at_step: Callable[[str], None] = lambda _: None
@@ -68,17 +73,32 @@ class Resizing:
         if size == len(self._cluster.placement.devices):
             self._set("completed", source=size, target=size, operation_id=operation_id, error=None)
             return self.status
-        plan = plan_resize(self._cluster, size)
-        self.status = ResizeStatus(source=len(self._cluster.devices), target=size, operation_id=operation_id)
-        self._set("preparing")
-        self._running = asyncio.create_task(self._run(plan, at_step))
-        self._running.add_done_callback(_drop_error)
-        return await asyncio.shield(self._running)
+        return await self._start(plan_resize(self._cluster, size), operation_id, at_step)
 
     async def settled(self) -> None:
         """Wait until no resize runs."""
         if self._running is not None:
             await asyncio.wait({self._running})
+
+    async def _start(
+        self, plan: ResizePlan, operation_id: str | None, at_step: Callable[[str], None] = lambda _: None
+    ) -> ResizeStatus:
+        target = len(plan.placement.devices)
+        self.status = ResizeStatus(source=len(self._cluster.devices), target=target, operation_id=operation_id)
+        self._set("preparing")
+        self._running = asyncio.create_task(self._run(plan, at_step))
+        self._running.add_done_callback(_drop_error)
+        return await asyncio.shield(self._running)
+
+    async def _do_without(self, device: Device) -> None:
+        """Shrink the pool by a device that gets no worker. Where that cannot be, go on looking for one."""
+        while device.is_lost and self._cluster.devices.get(device.number) is device:
+            with contextlib.suppress(ResizeError):
+                if self._running is None:
+                    await self._start(plan_without(self._cluster, device.number), None)
+                    return
+            await asyncio.sleep(_RETRY_SECONDS)
+            await self._cluster.watch.revive(device)
 
     async def _run(self, plan: ResizePlan, at_step: Callable[[str], None]) -> ResizeStatus:
         started = time.monotonic()
