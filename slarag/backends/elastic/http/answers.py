@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import time
 import uuid
@@ -54,9 +55,11 @@ class Answer:
     async def events(self, *, include_usage: bool) -> AsyncIterator[str]:
         """Server-sent events; closing the iterator cancels what still runs."""
         head = self._head("chat.completion.chunk" if self.kind == "chat" else "text_completion")
+        sent = [0] * len(self.sequences)
         async with aclosing(self._merged()) as merged:
             async for index, output in merged:
-                yield _event({**head, "choices": [self._streamed_choice(index, output)]})
+                yield _event({**head, "choices": [self._streamed_choice(index, output, sent[index])]})
+                sent[index] += len(output.text)
         if include_usage:
             yield _event({**head, "choices": [], "usage": self.usage()})
         yield "data: [DONE]\n\n"
@@ -121,16 +124,17 @@ class Answer:
         return {
             "index": index,
             **content,
-            "logprobs": self._logprobs(found.outputs),
+            "logprobs": self._logprobs(found.outputs, 0),
             "finish_reason": found.finish,
         }
 
-    def _streamed_choice(self, index: int, output: Output) -> dict[str, Any]:
+    def _streamed_choice(self, index: int, output: Output, sent: int) -> dict[str, Any]:
         content = {"delta": {"content": output.text}} if self.kind == "chat" else {"text": output.text}
-        logprobs = self._logprobs([output] if output.token is not None else [])
+        logprobs = self._logprobs([output] if output.token is not None else [], sent)
         return {"index": index, **content, "logprobs": logprobs, "finish_reason": output.finish}
 
-    def _logprobs(self, outputs: list[Output]) -> dict[str, Any] | None:
+    def _logprobs(self, outputs: list[Output], sent: int) -> dict[str, Any] | None:
+        """sent: characters of the answer before `outputs`."""
         scored = [output for output in outputs if output.token is not None and output.logprob is not None]
         if not scored:
             return None
@@ -141,7 +145,7 @@ class Answer:
             "tokens": [name(output.token or 0) for output in scored],
             "token_logprobs": [output.logprob for output in scored],
             "top_logprobs": [{name(token): value for token, value in output.top} for output in scored],
-            "text_offset": [],
+            "text_offset": list(itertools.accumulate((len(o.text) for o in scored[:-1]), initial=sent)),
         }
 
     def _chat_logprob(self, output: Output) -> dict[str, Any]:

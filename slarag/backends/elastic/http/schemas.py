@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -96,15 +96,10 @@ class ScaleBody(Body):
     """`POST /scale_elastic_ep`.
 
     drain_timeout: seconds, as in vLLM; nothing is drained here, so it bounds nothing. operation_id: comes back in the
-    status. dry_run: answer with the plan and change nothing.
+    status. dry_run: answer with the plan and what it would bring, and change nothing.
     """
 
     new_data_parallel_size: int = Field(ge=1, lt=2**31)
     drain_timeout: float = Field(default=120, gt=0, le=86_400)
     operation_id: str | None = Field(default=None, max_length=200)
     dry_run: bool = False
-
-
-def error_body(message: str, kind: str, *, param: str | None = None, code: str | None = None) -> dict[str, Any]:
-    """OpenAI's error body."""
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}

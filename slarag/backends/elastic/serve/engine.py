@@ -18,6 +18,7 @@ from ..cluster.resize import ResizePlan, plan_resize
 from ..device_layout import KV
 from ..errors import BusyError, RequestError
 from .blocks import BlockManager
+from .demand import Demand
 from .lane import Lane, arrive
 from .metrics import Metrics
 from .resizing import ResizeStatus, Resizing
@@ -73,6 +74,22 @@ class PoolEngine:
     def waiting(self) -> int:
         """Sequences that wait for their first step."""
         return sum(len(lane.queue.waiting) for lane in self._lanes.values())
+
+    @property
+    def loads(self) -> dict[int, tuple[int, int]]:
+        """Running and waiting sequences by device."""
+        return {n: (len(lane.queue.running), len(lane.queue.waiting)) for n, lane in self._lanes.items()}
+
+    @property
+    def seconds_per_passage(self) -> float | None:
+        """Unknown: what a passage costs is the prompt's matter."""
+        return None
+
+    @property
+    def demand(self) -> Demand:
+        """What it is asked to do."""
+        finished = sum(self.metrics.finished.values())
+        return Demand(self.waiting, self.running, self.metrics.device_seconds, finished, self.size)
 
     @property
     def cache_used(self) -> float:
@@ -155,7 +172,8 @@ class PoolEngine:
             raise BusyError("the pool is shutting down", remedy="ask another")
         if self.waiting >= self.max_waiting:
             self.metrics.rejected += 1
-            raise BusyError(f"{self.waiting} requests wait", remedy="ask again later")
+            wait_s = self.demand.wait_s(self.size)
+            raise BusyError(f"{self.waiting} requests wait", remedy="ask again later", wait_s=wait_s)
         layout = self.cluster.layout
         limit = min(layout.config.max_positions, layout.kv_blocks * layout.block_tokens)
         if not prompt:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from tokenizers import Tokenizer
+
 from ....sla.errors import BackendTimeoutError
 from ....sla.evidence import Passage
 from ...protocol import AnswerKind
@@ -18,10 +20,11 @@ from ...reader.store import ReaderSettings, settings_of
 from ...reader.windows import Windower
 from ..cluster.cluster import Cluster
 from ..cluster.device import Device
+from ..cluster.plan import ResizePlan, plan_resize
 from ..cluster.reader_options import ReaderOptions
-from ..cluster.resize import ResizePlan, plan_resize
 from ..errors import BusyError
 from ..models.reader import ReaderLayout
+from .demand import Demand
 from .metrics import Metrics
 from .reading_lane import ReadingLane
 from .reading_queue import ReadingCall, ReadingJob, ReadingQueue
@@ -65,14 +68,15 @@ class ReadingEngine:
     """A serving pool of readers. max_waiting: requests that may wait; more are refused with `BusyError`."""
 
     def __init__(
-        self, cluster: Cluster, windower: Windower, settings: ReaderSettings, *, max_waiting: int = 1024
+        self, cluster: Cluster, tokenizer: Tokenizer, settings: ReaderSettings, *, max_waiting: int = 1024
     ) -> None:
         self.cluster = cluster
-        self.windower = windower
         self.metrics = Metrics()
         self.max_waiting = max_waiting
         self.resizing = Resizing(cluster, self._move_work)
         self.is_draining = False
+        self._tokenizer = tokenizer
+        self._windower = Windower(tokenizer)
         self._settings = settings
         self._cache = ReadingCache(_CACHED_PAIRS)
         self._queue = ReadingQueue(cluster.options.max_batch_tokens)
@@ -89,7 +93,7 @@ class ReadingEngine:
         tokenizer = await asyncio.to_thread(load_tokenizer)
         cluster = await Cluster.start(options)
         assert isinstance(cluster.layout, ReaderLayout)
-        return cls(cluster, Windower(tokenizer), settings_of(cluster.layout.head), max_waiting=max_waiting)
+        return cls(cluster, tokenizer, settings_of(cluster.layout.head), max_waiting=max_waiting)
 
     @property
     def size(self) -> int:
@@ -107,10 +111,30 @@ class ReadingEngine:
         return len(self._calls) - self.running
 
     @property
+    def loads(self) -> dict[int, tuple[int, int]]:
+        """Windows that each device reads now; none wait for a device in particular."""
+        return {number: (len(lane.batch), 0) for number, lane in self._lanes.items()}
+
+    @property
+    def cache_used(self) -> float:
+        """There are no KV blocks."""
+        return 0.0
+
+    @property
+    def demand(self) -> Demand:
+        """What it is asked to do."""
+        finished = self.metrics.finished["stop"]
+        return Demand(self.waiting, self.running, self.metrics.device_seconds, finished, self.size)
+
+    @property
     def seconds_per_passage(self) -> float | None:
         """Recent device time of a window; None before the first."""
         known = [lane.seconds_per_window for lane in self._lanes.values() if lane.seconds_per_window is not None]
         return sum(known) / len(known) if known else None
+
+    def tokenize(self, text: str) -> list[int]:
+        """The tokens of `text`, without those that frame a window."""
+        return self._tokenizer.encode(text, add_special_tokens=False).ids
 
     async def answer(self, question: Question) -> Answered:
         """Read the passages and say what they answer.
@@ -173,13 +197,14 @@ class ReadingEngine:
             raise BusyError("the pool is shutting down", remedy="ask another")
         if self.waiting >= self.max_waiting:
             self.metrics.rejected += 1
-            raise BusyError(f"{self.waiting} requests wait", remedy="ask again later")
+            wait_s = self.demand.wait_s(self.size)
+            raise BusyError(f"{self.waiting} requests wait", remedy="ask again later", wait_s=wait_s)
 
     async def _read(self, call: ReadingCall, question: Question) -> list[_Read]:
         """A reading for each passage; all that is not known yet waits at once, so that batches are full."""
         held = [self._cache.get(question.text, passage.text) for passage in question.passages]
         unknown = [p.text for p, known in zip(question.passages, held, strict=True) if known is None]
-        made = await asyncio.to_thread(lambda: [self.windower.windows(question.text, text) for text in unknown])
+        made = await asyncio.to_thread(lambda: [self._windower.windows(question.text, text) for text in unknown])
         loop = asyncio.get_running_loop()
         jobs = [[ReadingJob(call, window, loop.create_future()) for window in windows] for windows in made]
         self._queue.add([job for several in jobs for job in several])

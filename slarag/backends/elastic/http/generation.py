@@ -1,0 +1,97 @@
+"""A generative model's paths: completions, chats and tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Items
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from ..errors import RequestError
+from ..serve.engine import PoolEngine
+from ..serve.sequence import GenerationOptions, Sequence
+from .answers import Answer, Kind
+from .failures import REFUSALS
+from .schemas import ChatBody, CompletionBody, GenerationBody, TokenizeBody
+
+
+def add_generation(app: FastAPI, engine: PoolEngine, model: str) -> None:
+    """Add `/v1/completions`, `/v1/chat/completions` and `/tokenize`. model: the name that clients may give."""
+
+    @app.post("/v1/completions", responses=REFUSALS)
+    async def completions(body: CompletionBody, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
+        """Go on with one or several prompts."""
+        check_model(body.model, model)
+        jobs = [
+            (prompt, body.options(body.max_tokens, body.logprobs, copy))
+            for prompt in _prompts(engine, body)
+            for copy in range(body.n)
+        ]
+        return await _answer(engine, "completion", model, jobs, body, request)
+
+    @app.post("/v1/chat/completions", responses=REFUSALS)
+    async def chats(body: ChatBody, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
+        """Answer a chat."""
+        check_model(body.model, model)
+        prompt = engine.tokenizer.encode_chat([message.model_dump(exclude_none=True) for message in body.messages])
+        layout = engine.cluster.layout
+        room = min(layout.config.max_positions, layout.kv_blocks * layout.block_tokens) - len(prompt)
+        max_tokens = body.max_completion_tokens or body.max_tokens or max(1, room)
+        logprobs = (body.top_logprobs or 0) if body.logprobs else None
+        jobs = [(prompt, body.options(max_tokens, logprobs, copy)) for copy in range(body.n)]
+        return await _answer(engine, "chat", model, jobs, body, request)
+
+    @app.post("/tokenize", responses=REFUSALS)
+    async def tokenize(body: TokenizeBody) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
+        """Text to tokens."""
+        check_model(body.model, model)
+        tokens = engine.tokenizer.encode(body.prompt)
+        return {"tokens": tokens, "count": len(tokens), "max_model_len": engine.cluster.layout.config.max_positions}
+
+
+def check_model(asked: str | None, served: str) -> None:
+    """Raise `RequestError` for a model that is not this pool's."""
+    if asked is not None and asked != served:
+        raise RequestError(f"model {asked!r} is not served", remedy=f"use {served!r}", param="model")
+
+
+def _prompts(engine: PoolEngine, body: CompletionBody) -> list[list[int]]:
+    prompt = body.prompt
+    if isinstance(prompt, str):
+        return [engine.tokenizer.encode(prompt)]
+    if prompt and isinstance(prompt[0], (str, list)):
+        return [engine.tokenizer.encode(item) if isinstance(item, str) else list(_tokens(item)) for item in prompt]
+    return [list(_tokens(prompt))]
+
+
+def _tokens(items: Any) -> list[int]:
+    return [int(item) for item in items]
+
+
+async def _answer(
+    engine: PoolEngine,
+    kind: Kind,
+    model: str,
+    jobs: Items[tuple[list[int], GenerationOptions]],
+    body: GenerationBody,
+    request: Request,
+) -> Response:
+    answer = Answer(engine, kind, model, _submit_all(engine, jobs), body.n)
+    if body.stream:
+        include_usage = body.stream_options is not None and body.stream_options.include_usage
+        return StreamingResponse(answer.events(include_usage=include_usage), media_type="text/event-stream")
+    return JSONResponse(await answer.whole(request.is_disconnected))
+
+
+def _submit_all(engine: PoolEngine, jobs: Items[tuple[list[int], GenerationOptions]]) -> list[Sequence]:
+    """All or none: when one is refused, those before it are taken back."""
+    submitted: list[Sequence] = []
+    try:
+        for prompt, options in jobs:
+            submitted.append(engine.submit(prompt, options))
+    except BaseException:
+        for sequence in submitted:
+            engine.finish(sequence, "cancelled")
+        raise
+    return submitted
