@@ -15,7 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .encoder import Encoder, EncoderConfig
+from .config import EncoderConfig
+from .dynamic import Trace
+from .dynamic_encoder import DynamicEncoder
+from .encoder import Encoder
+from .labels import Teacher
 
 SUPPORT_LABELS = ("supported", "refuted", "not_enough")
 END_RANK = 64
@@ -27,7 +31,8 @@ class ReaderOutput:
 
     start: [batch, length] logits, -inf outside the passage and the null position.
     end_bias, end_query, end_key: the parts of P(end | start), see `Reader.end_logits`.
-    answerable: [batch] logits. support: [batch, 3] logits in the order of `SUPPORT_LABELS`.
+    answerable: [batch] logits. support: [batch, 3] logits in the order of `SUPPORT_LABELS`. traces: what a dynamic
+    encoder did, a layer each.
     """
 
     start: Tensor
@@ -36,6 +41,18 @@ class ReaderOutput:
     end_key: Tensor
     answerable: Tensor
     support: Tensor
+    traces: tuple[Trace, ...] = ()
+
+    def only(self, rows: Tensor) -> ReaderOutput:
+        """The output of the rows that bool [batch] `rows` picks, without traces."""
+        return ReaderOutput(
+            start=self.start[rows],
+            end_bias=self.end_bias[rows],
+            end_query=self.end_query[rows],
+            end_key=self.end_key[rows],
+            answerable=self.answerable[rows],
+            support=self.support[rows],
+        )
 
 
 class Reader(nn.Module):
@@ -44,7 +61,7 @@ class Reader(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         hidden = config.hidden_size
-        self.encoder = Encoder(config)
+        self.encoder = DynamicEncoder(config) if config.is_dynamic else Encoder(config)
         self.span = nn.Linear(hidden, 2)
         self.end_pair = nn.Linear(hidden, 2 * END_RANK)
         self.pooler = nn.Linear(hidden, hidden)
@@ -54,9 +71,20 @@ class Reader(nn.Module):
             nn.init.normal_(head.weight, std=0.02)
             nn.init.zeros_(head.bias)
 
-    def forward(self, ids: Tensor, segments: Tensor, lengths: Tensor) -> ReaderOutput:
-        """`ids`, `segments`: int64 [batch, length], segment 1 is the passage; `lengths`: int64 [batch]."""
-        states = self.encoder(ids, segments, lengths)
+    def forward(
+        self,
+        ids: Tensor,
+        segments: Tensor,
+        lengths: Tensor,
+        budgets: Tensor | None = None,
+        teacher: Teacher | None = None,
+    ) -> ReaderOutput:
+        """`ids`, `segments`: int64 [batch, length], segment 1 is the passage; `lengths`: int64 [batch].
+
+        `budgets`: float [batch], shares of the full FLOPs that each row may cost, None for all of them; a dense reader
+        always costs all. `teacher`: trains the routers.
+        """
+        states, traces = self._encode(ids, segments, lengths, budgets, teacher)
         start, end_bias = self.span(states).float().unbind(-1)
         end_query, end_key = self.end_pair(states).chunk(2, dim=-1)
         pooled = torch.tanh(self.pooler(states[:, 0]))
@@ -68,7 +96,20 @@ class Reader(nn.Module):
             end_key=end_key,
             answerable=self.answerable(pooled).float().squeeze(-1),
             support=self.support(pooled).float(),
+            traces=traces,
         )
+
+    def _encode(
+        self, ids: Tensor, segments: Tensor, lengths: Tensor, budgets: Tensor | None, teacher: Teacher | None
+    ) -> tuple[Tensor, tuple[Trace, ...]]:
+        if isinstance(self.encoder, DynamicEncoder):
+            return self.encoder(ids, segments, lengths, budgets, teacher)
+        return self.encoder(ids, segments, lengths), ()
+
+    def stored(self) -> dict[str, Tensor]:
+        """What a reader's file holds: the trained parameters and what was fitted to them."""
+        fitted = {name: value for name, value in self.named_buffers() if name.startswith("encoder.schedule.")}
+        return {**self.trainable(), **fitted}
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """The parameters that fine-tuning changes: all but the parent's embeddings."""

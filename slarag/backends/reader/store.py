@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ...sla.errors import ConfigurationError
-from .encoder import EncoderConfig
+from .config import EncoderConfig
+from .experts import RoutedFeedForward
 from .model import Reader
 from .parent import PARENT_NAME, load_parent_weights
 
@@ -38,7 +39,7 @@ class ReaderSettings:
 def save_reader(model: Reader, settings: ReaderSettings, folder: Path, *, dtype: torch.dtype = torch.bfloat16) -> None:
     """Write the trained tensors (the parent's embeddings are left out) and `reader.json` to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: p.detach().to(dtype).contiguous() for name, p in model.trainable().items()}
+    tensors = {name: value.detach().to(dtype).contiguous() for name, value in model.stored().items()}
     save_file(tensors, folder / "reader.safetensors")
     head = {
         "format": FORMAT,
@@ -83,7 +84,7 @@ def read_head(folder: Path) -> dict[str, Any]:
 
 def build_reader(head: dict[str, Any]) -> Reader:
     """A reader of the shape that a head states; its weights are to be loaded."""
-    return Reader(EncoderConfig(**head["config"]))
+    return Reader(EncoderConfig.from_dict(head["config"]))
 
 
 def settings_of(head: dict[str, Any]) -> ReaderSettings:
@@ -98,8 +99,8 @@ def _no_reader(folder: Path, error: Exception) -> ConfigurationError:
 
 def use_bfloat16(model: Reader) -> None:
     """Hold the matrices of the layers in bfloat16; norms and the residual stream stay float32 (run under autocast)."""
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear | RoutedFeedForward) and not name.endswith(".router"):
             module.to(torch.bfloat16)
 
 

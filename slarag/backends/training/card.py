@@ -39,7 +39,7 @@ the CPU has it, else in float32.
 
 def write_card(path: Path, recipe: Recipe, scores: ReaderScores, progress: Progress) -> None:
     """Write the card of a reader trained by `recipe`; `progress` is the run's last."""
-    from ..reader.encoder import EncoderConfig
+    from ..reader.config import EncoderConfig
     from ..reader.parent import PARENT_NAME, parent_folder
 
     config = EncoderConfig.from_parent(parent_folder())

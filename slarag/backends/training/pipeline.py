@@ -10,14 +10,13 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from ..reader.encoder import EncoderConfig
 from ..reader.model import Reader
-from ..reader.parent import load_parent_weights, parent_folder
 from ..reader.store import ReaderSettings, load_reader, save_reader
 from .card import write_card
 from .evaluation import ClaimScores, ReadingScores, fit_settings, fits, read_pairs, score_claims, score_reading
 from .recipe import Recipe
 from .sources import read_rows
+from .start import initial_reader
 from .trainer import read_progress, train_reader
 
 Report = Callable[[str], None]
@@ -37,16 +36,15 @@ class ReaderScores:
 def make_reader(recipe: Recipe, data: Path, run: Path, out: Path, report: Report = print) -> ReaderScores:
     """Train by `recipe` on the files under `data` (resuming in folder `run`), then evaluate and write folder `out`."""
     weights = train_reader(recipe, data, run, report)
-    save_reader(load_run(weights), ReaderSettings(rank_exponent=recipe.rank_exponent), out)
+    save_reader(load_run(weights, recipe), ReaderSettings(rank_exponent=recipe.rank_exponent), out)
     scores = evaluate_reader(recipe, data, out, report)
     write_card(out / "MODEL_CARD.md", recipe, scores, read_progress(run))
     return scores
 
 
-def load_run(weights: Path) -> Reader:
+def load_run(weights: Path, recipe: Recipe) -> Reader:
     """The model of a run's `weights.safetensors`, float32."""
-    model = Reader(EncoderConfig.from_parent(parent_folder()))
-    model.encoder.load_state_dict(load_parent_weights())
+    model = initial_reader(recipe.model, recipe.seed)
     model.load_state_dict(load_file(weights), strict=False)
     return model.eval()
 

@@ -16,9 +16,12 @@ from .sources import (
     Row,
     answer_as_claim,
     read_rows,
+    relabelled,
+    rival_evidence,
     same_article_negatives,
     sampled,
 )
+from .start import ModelRecipe
 
 
 class Source(BaseModel):
@@ -29,7 +32,8 @@ class Source(BaseModel):
     path: str
     kind: Literal["reading", "claims"]
     limit: int | None = Field(default=None, ge=1, description="examples drawn at random; all if absent")
-    negatives: int = Field(default=0, ge=0, description="same-article negatives made of it")
+    negatives: int = Field(default=0, ge=0, description="pairs of likeness without an answer, or proof, made of it")
+    labels: dict[str, str] = Field(default_factory=dict, description="what the file's labels mean, where unclear")
     answers_as_claims: int = Field(default=0, ge=0, description="verifier examples made of it")
     licence: str = Field(default="not stated", description="for the model card")
 
@@ -40,6 +44,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     sources: list[Source]
+    model: ModelRecipe = Field(default_factory=ModelRecipe)
     max_tokens: int = Field(
         default=320, ge=32, le=512, description="longest text pair, tokens; longer ones are cut to a window"
     )
@@ -83,9 +88,11 @@ def build_examples(recipe: Recipe, data: Path) -> list[Example]:
     examples: list[Example] = []
     for source in recipe.sources:
         rows = [row for row in read_rows(data / source.path) if row.get("title") not in held_out]
+        rows = [relabelled(row, source.labels) for row in rows] if source.labels else rows
         examples += sampled(map(ROW_KINDS[source.kind], rows), source.limit, rng)
         if source.negatives:
-            examples += same_article_negatives(rows, source.negatives, rng)
+            made = same_article_negatives if source.kind == "reading" else rival_evidence
+            examples += made(rows, source.negatives, rng)
         if source.answers_as_claims:
             examples += _verifier_examples(rows, source.answers_as_claims, rng)
     rng.shuffle(examples)

@@ -11,7 +11,7 @@ import gzip
 import json
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from typing import Any
 Row = dict[str, Any]
 
 SUPPORTED, REFUTED, NOT_ENOUGH = 1, 2, 4
+_RARE = 60
+_TOO_NEAR = 0.6
 LABEL_BITS = {
     "SUPPORTS": SUPPORTED,
     "SUPPORTED": SUPPORTED,
@@ -127,6 +129,37 @@ def same_article_negatives(rows: list[Row], count: int, rng: random.Random) -> I
         rivals = [t for t in paragraphs[row["title"]] if t != row["context"] and answer not in t.lower()]
         if rivals:
             yield Example(first=row["question"], passage=max(rivals, key=lambda text: (len(asked & words[text]), text)))
+
+
+def relabelled(row: Row, labels: Mapping[str, str]) -> Row:
+    """The row with its label put as `labels` says, where it says something."""
+    label = row.get("label")
+    return {**row, "label": labels[label]} if isinstance(label, str) and label in labels else row
+
+
+def rival_evidence(rows: list[Row], count: int, rng: random.Random) -> Iterator[Example]:
+    """Claims against the evidence of another claim that shares most of their rarer words: not enough to judge by.
+
+    A word counts as rare in up to `_RARE` pieces of evidence; evidence with nearly all words of a claim may prove it.
+    """
+    where: dict[str, list[int]] = defaultdict(list)
+    words = [frozenset(row["evidence"].lower().split()) for row in rows]
+    for index, text in enumerate(words):
+        for word in text:
+            where[word].append(index)
+    for row in rng.sample(rows, min(count, len(rows))):
+        asked = frozenset(row["claim"].lower().rstrip(".").split())
+        near = {index for word in sorted(asked) if len(where[word]) <= _RARE for index in where[word]}
+        rivals = [i for i in near if len(asked & words[i]) < _TOO_NEAR * len(asked) and not _same(row, rows[i])]
+        if rivals:
+            best = max(rivals, key=lambda index: (len(asked & words[index]), -index))
+            yield Example(first=row["claim"], passage=rows[best]["evidence"], labels=NOT_ENOUGH)
+
+
+def _same(row: Row, other: Row) -> bool:
+    """Whether the two share their claim, or the evidence of one holds the other's."""
+    mine, theirs = row["evidence"], other["evidence"]
+    return row["claim"] == other["claim"] or mine in theirs or theirs in mine
 
 
 def sampled(examples: Iterable[Example | None], limit: int | None, rng: random.Random) -> list[Example]:

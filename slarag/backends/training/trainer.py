@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -17,11 +18,13 @@ from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
 from ...sla.errors import ConfigurationError
-from ..reader.encoder import EncoderConfig
-from ..reader.model import Reader, reading_loss, support_loss
-from ..reader.parent import load_parent_weights, load_tokenizer, parent_folder
+from ..reader.labels import Teacher
+from ..reader.model import Reader, ReaderOutput, reading_loss, support_loss
+from ..reader.parent import load_tokenizer
+from .depth import DepthLessons
 from .encoding import EncodedExamples, TrainingBatch, collate, encode_examples, plan_batches
 from .recipe import Recipe, build_examples
+from .start import initial_reader
 
 # glibc maps and unmaps every large tensor; keeping the memory instead is 15 % faster and halves the system time.
 _ALLOCATOR = {
@@ -69,19 +72,17 @@ class _Run:
 
     def __init__(self, rank: int, recipe: Recipe, run: Path) -> None:
         self.rank, self.recipe, self.folder = rank, recipe, run
-        self.model = Reader(EncoderConfig.from_parent(parent_folder()))
-        self.model.encoder.load_state_dict(load_parent_weights())
+        self.model = initial_reader(recipe.model, recipe.seed)
         self.model.encoder.embeddings.requires_grad_(False)
+        self.lessons = DepthLessons(recipe.model, self.model, recipe.seed)
         self.parameters = self.model.trainable()
         self.gradients = torch.zeros(sum(p.numel() for p in self.parameters.values()) + 1)
         at = 0
         for parameter in self.parameters.values():
             parameter.grad = self.gradients[at : at + parameter.numel()].view_as(parameter)
             at += parameter.numel()
-        matrices = [p for p in self.parameters.values() if p.ndim > 1]
-        vectors = [p for p in self.parameters.values() if p.ndim == 1]
         self.optimizer = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+            _parameter_groups(self.parameters, recipe),
             lr=recipe.learning_rate,
             betas=(0.9, 0.98),
             fused=True,
@@ -91,9 +92,13 @@ class _Run:
     def step(self, batch: TrainingBatch, share: float) -> float:
         """One optimiser step; `share` is this process's view of the schedule, the mean over processes holds."""
         self.gradients.zero_()
+        budgets = self.lessons.budgets(self.progress.step, len(batch.ids))
         with torch.autocast("cpu", torch.bfloat16):
-            loss = batch_loss(self.model, batch)
-        loss.backward()
+            output = read_batch(self.model, batch, budgets, self.lessons.teacher)
+            loss = batch_loss(output, batch)
+            extra = self.lessons.extra_loss(output)
+        (loss if extra is None else loss + extra).backward()
+        self.lessons.after(self.progress.step, share, output.traces)
         self.gradients[-1] = share
         dist.all_reduce(self.gradients)
         self.gradients /= self.recipe.processes
@@ -103,7 +108,7 @@ class _Run:
             self.gradients[:-1] /= norm
         rate = self.recipe.learning_rate * _schedule(share, self.recipe.warmup)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["scale"]
         self.optimizer.step()
         loss_value = float(loss.detach())
         mean = loss_value if self.progress.step == 0 else 0.98 * self.progress.loss + 0.02 * loss_value
@@ -112,7 +117,7 @@ class _Run:
 
     def save(self) -> None:
         """Write weights and optimiser state, then move them into place."""
-        state = {f"weight.{name}": p.detach() for name, p in self.parameters.items()}
+        state = {f"weight.{name}": value.detach() for name, value in self.model.stored().items()}
         names = {id(p): name for name, p in self.parameters.items()}
         for parameter, moments in self.optimizer.state.items():
             for kind, value in moments.items():
@@ -128,8 +133,9 @@ class _Run:
             return
         state = load_file(path)
         with torch.no_grad():
+            for name, value in self.model.stored().items():
+                value.copy_(state[f"weight.{name}"])
             for name, parameter in self.parameters.items():
-                parameter.copy_(state[f"weight.{name}"])
                 kinds = ("step", "exp_avg", "exp_avg_sq")
                 self.optimizer.state[parameter] = {kind: state[f"{kind}.{name}"] for kind in kinds}
         self.progress = read_progress(self.folder)
@@ -141,15 +147,21 @@ def read_progress(run: Path) -> Progress:
         return Progress(**json.loads(checkpoint.metadata()["progress"]))
 
 
-def batch_loss(model: Reader, batch: TrainingBatch) -> Tensor:
+def read_batch(
+    model: Reader, batch: TrainingBatch, budgets: Tensor | None = None, teacher: Teacher | None = None
+) -> ReaderOutput:
+    """What `model` says about the batch; `budgets`, `teacher`: as in `Reader.forward`."""
+    return model(batch.ids, batch.segments, batch.lengths, budgets, teacher)
+
+
+def batch_loss(output: ReaderOutput, batch: TrainingBatch) -> Tensor:
     """Reading loss over the rows without support labels plus support loss over the others, weighted by their share."""
-    output = model(batch.ids, batch.segments, batch.lengths)
     is_claim = batch.labels.any(-1)
     loss = output.start.new_zeros(())
     for rows, part in ((~is_claim, "reading"), (is_claim, "support")):
         if not bool(rows.any()):
             continue
-        chosen = type(output)(**{name: value[rows] for name, value in vars(output).items()})
+        chosen = output.only(rows)
         value = (
             reading_loss(chosen, batch.start[rows], batch.end[rows])
             if part == "reading"
@@ -157,6 +169,18 @@ def batch_loss(model: Reader, batch: TrainingBatch) -> Tensor:
         )
         loss = loss + rows.float().mean() * value
     return loss
+
+
+def _parameter_groups(parameters: dict[str, torch.nn.Parameter], recipe: Recipe) -> list[dict[str, Any]]:
+    """Matrices decay, vectors do not; routers and gates start from nothing and learn faster."""
+    fast = [p for name, p in parameters.items() if ".router." in name or name.endswith(".gate")]
+    known = {id(p) for p in fast}
+    others = [p for p in parameters.values() if id(p) not in known]
+    return [
+        {"params": [p for p in others if p.ndim > 1], "weight_decay": recipe.weight_decay, "scale": 1.0},
+        {"params": [p for p in others if p.ndim == 1], "weight_decay": 0.0, "scale": 1.0},
+        {"params": fast, "weight_decay": 0.0, "scale": recipe.model.fast_rate},
+    ]
 
 
 def _train_process(rank: int, recipe: Recipe, folder: Path, report: Callable[[str], None]) -> None:
@@ -180,7 +204,7 @@ def _train_process(rank: int, recipe: Recipe, folder: Path, report: Callable[[st
             saved = time.monotonic()
     if rank == 0:
         run.save()
-        weights = {name: p.detach().contiguous() for name, p in run.parameters.items()}
+        weights = {name: value.detach().contiguous() for name, value in run.model.stored().items()}
         save_file(weights, folder / "weights.safetensors")
     dist.destroy_process_group()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from slarag.backends.reader.encoder import EncoderConfig
+from slarag.backends.reader.config import EncoderConfig
 from slarag.backends.reader.model import Reader
 from slarag.backends.reader.parent import load_parent_weights, parent_folder
 from slarag.backends.reader.store import ReaderSettings, save_reader

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from slarag.backends.reader.encoder import Encoder, EncoderConfig
+from slarag.backends.reader.config import EncoderConfig
+from slarag.backends.reader.encoder import Encoder
 from slarag.backends.reader.model import Reader, end_logits, reading_loss, support_loss
 from slarag.backends.reader.parent import ParentMissingError, load_parent_weights, parent_folder
 from slarag.backends.reader.store import ReaderSettings, load_reader, save_reader

@@ -1,0 +1,63 @@
+"""The encoder whose layers are dynamic."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .config import EncoderConfig
+from .depth import DepthSchedule
+from .dynamic import DynamicLayer, Rows, Trace
+from .embeddings import Embeddings
+from .flops import Flops
+from .labels import Teacher
+
+
+class DynamicEncoder(nn.Module):
+    """Embeddings, dynamic layers, and the schedule that spreads a compute budget over them."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.flops = Flops(config)
+        self.embeddings = Embeddings(config)
+        self.layers = nn.ModuleList(
+            DynamicLayer(config, added=index in config.added_layers) for index in range(config.num_layers)
+        )
+        self.schedule = DepthSchedule(config.num_layers)
+
+    def forward(
+        self,
+        ids: Tensor,
+        segments: Tensor,
+        lengths: Tensor,
+        budgets: Tensor | None = None,
+        teacher: Teacher | None = None,
+    ) -> tuple[Tensor, tuple[Trace, ...]]:
+        """Encode a padded batch, each row within its own budget.
+
+        `ids`, `segments`: int64 [batch, length]; `lengths`: int64 [batch], real tokens of each row; `budgets`: float
+        [batch], shares of the full model's FLOPs, None for all of them. Returns the last hidden states
+        [batch, length, hidden] and a trace of each layer.
+        """
+        rows = _rows(ids, lengths)
+        shares = None
+        if budgets is not None and self.config.skip != "none":
+            shares = self.schedule(self.flops.activity(budgets, lengths))
+        x = self.embeddings(ids, segments)
+        traces: list[Trace] = []
+        for index, layer in enumerate(self.layers):
+            x, trace = layer(x, rows, None if shares is None else shares[:, index], teacher)
+            traces.append(trace)
+        return x, tuple(traces)
+
+    def spent(self, traces: tuple[Trace, ...], lengths: Tensor) -> Tensor:
+        """The share of the full model's FLOPs that each row of a batch cost; float [batch]."""
+        return self.flops.spent(torch.stack([trace.active for trace in traces]).sum(0), lengths)
+
+
+def _rows(ids: Tensor, lengths: Tensor) -> Rows:
+    if int(lengths.min()) == ids.shape[1]:
+        return Rows(lengths, None, None)
+    real = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
+    return Rows(lengths, real[:, None, None, :], real.reshape(-1).nonzero().squeeze(-1))

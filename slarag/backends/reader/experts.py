@@ -1,0 +1,52 @@
+"""A feed-forward block of routed experts.
+
+Upcycled from a dense block (Komatsuzaki et al., 2023) the fine-grained way: the first part of the dense block's inner
+units becomes a shared expert that every token passes, the rest is copied into each of the routed experts, of which a
+token passes its top k. Before any training the block computes what the dense one did, whatever the router says.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class RoutedFeedForward(nn.Module):
+    """Shared inner units and `experts` routed ones of equal size, `top_k` of them for each token."""
+
+    def __init__(self, hidden: int, shared: int, expert: int, experts: int, top_k: int) -> None:
+        super().__init__()
+        self.top_k = top_k
+        self.shared_up = nn.Linear(hidden, shared)
+        self.shared_down = nn.Linear(shared, hidden)
+        self.expert_up = nn.Parameter(torch.empty(experts, expert, hidden))
+        self.expert_up_bias = nn.Parameter(torch.zeros(experts, expert))
+        self.expert_down = nn.Parameter(torch.empty(experts, hidden, expert))
+        nn.init.normal_(self.expert_up, std=0.02)
+        nn.init.normal_(self.expert_down, std=0.02)
+
+    def forward(self, x: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """`x` [tokens, hidden], `logits` [tokens, experts]; returns the block's output and the chosen experts.
+
+        The chosen experts are int64 [tokens, top_k]. An expert's output is weighted by its share of the chosen
+        probability; the share is taken out of the value, not out of the gradient, when only one is chosen.
+        """
+        probability, chosen = logits.float().softmax(-1).topk(self.top_k, dim=-1)
+        weight = probability / probability.sum(-1, keepdim=True).detach()
+        output = self.shared_down(F.gelu(self.shared_up(x)))
+        return output + self._routed(x, chosen, weight), chosen
+
+    def _routed(self, x: Tensor, chosen: Tensor, weight: Tensor) -> Tensor:
+        order = chosen.reshape(-1).argsort(stable=True)
+        counts = torch.bincount(chosen.reshape(-1), minlength=len(self.expert_up)).tolist()
+        token = order // self.top_k
+        parts = [self._expert(index, part) for index, part in enumerate(x[token].split(counts)) if len(part)]
+        weighted = torch.cat(parts) * weight.reshape(-1)[order].unsqueeze(-1).to(parts[0].dtype)
+        if self.top_k == 1:
+            return torch.empty_like(weighted).index_copy(0, token, weighted)
+        return torch.zeros(x.shape, dtype=weighted.dtype, device=x.device).index_add(0, token, weighted)
+
+    def _expert(self, index: int, x: Tensor) -> Tensor:
+        inner = F.gelu(F.linear(x, self.expert_up[index], self.expert_up_bias[index]))
+        return F.linear(inner, self.expert_down[index])

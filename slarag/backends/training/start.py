@@ -1,0 +1,67 @@
+"""What a training run starts from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..reader.config import EncoderConfig, Skip
+from ..reader.expansion import Initialisation, dynamic_config, expanded
+from ..reader.labels import LabelKind
+from ..reader.model import Reader
+from ..reader.parent import load_parent_weights, parent_folder
+from ..reader.store import load_reader
+
+
+class ModelRecipe(BaseModel):
+    """The model of a run: the parent's dense layers, or a dynamic form of them.
+
+    The defaults are the parent, fine-tuned densely.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    start: str = Field(default="parent", description="`parent`, `reader` for the shipped one, or a reader's folder")
+    group: int = Field(default=0, ge=0, description="a layer is added after each group of this many; 0 adds none")
+    initialisation: Initialisation = "identity"
+    experts: int = Field(default=0, ge=0, description="routed experts a feed-forward block; 0 leaves it dense")
+    top_k: int = Field(default=1, ge=1)
+    shared: float = Field(default=0.5, ge=0, lt=1, description="part of a block's units that every token passes")
+    skip: Skip = "none"
+    labels: LabelKind = "loss"
+    capacity: float = Field(default=0.7, gt=0, le=1, description="share labelled active in the end, for `similarity`")
+    lowest_budget: float = Field(default=0.35, gt=0, le=1, description="budgets are drawn from here to 1")
+    full_share: float = Field(default=0.5, ge=0, le=1, description="share of the steps at full budget")
+    balance_weight: float = Field(default=0.01, ge=0)
+    fast_rate: float = Field(default=10.0, gt=0, description="learning rate of routers and gates over the others'")
+
+
+def initial_reader(model: ModelRecipe, seed: int) -> Reader:
+    """The untrained model of a run; the same for the same seed."""
+    torch.manual_seed(seed)
+    start = _dense(model)
+    if start.encoder.config.is_dynamic:
+        return start
+    config = dynamic_config(
+        start.encoder.config,
+        group=model.group,
+        experts=model.experts,
+        top_k=model.top_k,
+        shared=model.shared,
+        skip=model.skip,
+    )
+    if not config.is_dynamic:
+        return start
+    reader = Reader(config)
+    reader.load_state_dict(expanded(start.state_dict(), config, model.initialisation), strict=False)
+    return reader
+
+
+def _dense(model: ModelRecipe) -> Reader:
+    if model.start != "parent":
+        return load_reader(None if model.start == "reader" else Path(model.start))[0].train()
+    reader = Reader(EncoderConfig.from_parent(parent_folder()))
+    reader.encoder.load_state_dict(load_parent_weights())
+    return reader
