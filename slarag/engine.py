@@ -82,9 +82,10 @@ class Engine:
     ) -> Answer:
         """Answer `question` under `profile`.
 
-        plan: forces the plan, for measurements. passages: read these instead of searching. intent: spares the
-        classifier. Returns within the profile's deadline, with an abstention where there is no answer worth giving;
-        where nothing was found also under a profile that does not allow to abstain.
+        plan: forces the plan, for measurements. passages: read these instead of searching, ranked by their words where
+        they are more than the plan reads. intent: spares the classifier. Returns within the profile's deadline, with an
+        abstention where there is no answer worth giving; where nothing was found also under a profile that does not
+        allow to abstain.
         Raises `QuestionError` for an empty or oversized question, `RunError` when no replica could read, and
         `UnpricedCallError`, before anything is paid, for a backend without a price under a cost cap.
         """

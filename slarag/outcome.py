@@ -9,6 +9,8 @@ from .parts import UNKNOWN_INTENT
 from .sla.answer import Answer
 from .sla.budget import Budget
 from .sla.decision import Decision
+from .sla.evidence import Passage
+from .sla.expected_f1 import ExpectedF1
 from .sla.intents import IntentPrediction
 from .sla.profile import Profile
 from .sla.report import Measured, report
@@ -18,12 +20,17 @@ NOTHING = Verdict(outcome="abstain", text="", confidence=0.0, citations=(), pass
 
 @dataclass(kw_only=True, slots=True)
 class Outcome:
-    """What is known of a query. is_late: whether its deadline ended it. reason: why nothing was read, if so."""
+    """What is known of a query.
+
+    retrieved: what the last round's first replica found. is_late: whether its deadline ended it. reason: why nothing
+    was read, if so.
+    """
 
     intent: IntentPrediction = UNKNOWN_INTENT
     decisions: list[Decision] = field(default_factory=list[Decision])
     verdicts: list[Verdict] = field(default_factory=list[Verdict])
     timings_ms: dict[str, float] = field(default_factory=dict[str, float])
+    retrieved: tuple[Passage, ...] = ()
     is_late: bool = False
     reason: str = ""
 
@@ -33,7 +40,7 @@ class Outcome:
         return max(reversed(self.verdicts), key=lambda verdict: verdict.confidence, default=NOTHING)
 
 
-def answer_of(question: str, profile: Profile, outcome: Outcome, budget: Budget) -> Answer:
+def answer_of(question: str, profile: Profile, outcome: Outcome, budget: Budget, expected_f1: ExpectedF1) -> Answer:
     """The answer of a query that has ended, with its report."""
     best = outcome.best
     is_given = bool(best.text) and best.confidence >= profile.threshold
@@ -42,7 +49,7 @@ def answer_of(question: str, profile: Profile, outcome: Outcome, budget: Budget)
     measured = Measured(
         latency_ms=latency_ms,
         usd=usd,
-        expected_f1=best.confidence,
+        expected_f1=expected_f1.at(best.confidence),
         wrong_answer_probability=1 - best.confidence,
         abstained=not is_given,
     )
@@ -61,6 +68,7 @@ def answer_of(question: str, profile: Profile, outcome: Outcome, budget: Budget)
         device_seconds=budget.device_seconds,
         timings_ms={**outcome.timings_ms, "total": latency_ms},
         passages=best.passages,
+        retrieved=outcome.retrieved,
         profile=profile.name,
         features=best.features,
     )

@@ -65,6 +65,7 @@ class QueryRun:
         self._vector: np.ndarray | None = None
         self._conditions = Conditions()
         self._round: RunContext | None = None
+        self._found: dict[int, tuple[Passage, ...]] = {}
         self._outcome = Outcome()
 
     async def answer(self) -> Answer:
@@ -152,6 +153,7 @@ class QueryRun:
             race=Race(suffices(plan.arbitration, plan.replicas) if plan.replicas > 1 else None),
             escalations=escalations,
             emit=self._tell,
+            found=self._found,
         )
 
     def _larger(self, decision: Decision) -> Decision | None:
@@ -194,7 +196,9 @@ class QueryRun:
             self._keep(self._round, verdict)
 
     def _end(self) -> Answer:
-        answer = answer_of(self._query.question, self._query.profile, self._outcome, self._budget)
+        self._outcome.retrieved = self._found.get(0, ())
+        expected_f1 = self._parts.calibration.expected_f1
+        answer = answer_of(self._query.question, self._query.profile, self._outcome, self._budget, expected_f1)
         self._emit(AnswerEvent(answer=answer))
         self._emit = _ignore
         return answer

@@ -10,7 +10,7 @@ from dataclasses import replace
 from ..backends.protocol import Backend, VerifyRequest
 from ..sla.errors import BackendError, CostCapError
 from .arbitration import agreement_with, settle
-from .branch import HasContext
+from .branch import HasContext, by_replica
 from .context import RunContext
 from .quotes import evidence_of
 from .state import Contender, QueryState, Settlement
@@ -25,7 +25,7 @@ class Arbiter:
         """Adds the settlement."""
         context = runtime.context
         began = time.monotonic()
-        settlement = settle(context.plan.arbitration, list(state.get("readings", {}).values()))
+        settlement = settle(context.plan.arbitration, by_replica(state))
         jurors = context.models.verifiers()
         if context.plan.arbitration == "jury" and len(jurors) > 1 and len(settlement.ranking) > 1:
             settlement = await _judged(context, jurors, settlement)

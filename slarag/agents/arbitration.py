@@ -53,7 +53,7 @@ def settle(arbitration: Arbitration, readings: Sequence[Reading]) -> Settlement:
         answered.sort(key=lambda reading: reading.finished_at)
         contenders = [group.contender(group.weight) for group in _groups(answered[:1], same_text)]
     else:
-        answered.sort(key=lambda reading: reading.replica)
+        answered.sort(key=_replica)
         contenders = _ranked(arbitration, answered)
     agreement = agreement_with(contenders[0], answered) if contenders else 0.0
     return Settlement(ranking=tuple(contenders), agreement=agreement)
@@ -63,7 +63,7 @@ def suffices(arbitration: Arbitration, replicas: int) -> Callable[[Sequence[Read
     """The rule that ends a race of `replicas`: no reading still to come can change the winner."""
 
     def rule(readings: Sequence[Reading]) -> bool:
-        answered = [reading for reading in readings if reading.best is not None]
+        answered = [reading for reading in sorted(readings, key=_replica) if reading.best is not None]
         if len(readings) >= replicas or not answered:
             return False
         if arbitration == "first":
@@ -90,6 +90,10 @@ def same_text(one: tuple[Reading, Candidate], other: tuple[Reading, Candidate]) 
 def same_place(one: tuple[Reading, Candidate], other: tuple[Reading, Candidate]) -> bool:
     """Whether two candidates are equal when normalised, or mostly the same characters of one source."""
     return same_text(one, other) or _overlap(_place(*one), _place(*other)) >= MIN_OVERLAP
+
+
+def _replica(reading: Reading) -> int:
+    return reading.replica
 
 
 def _ranked(arbitration: Arbitration, readings: Sequence[Reading]) -> list[Contender]:

@@ -32,6 +32,12 @@ def passages_of(replica: int, state: QueryState) -> tuple[Passage, ...]:
     return state.get("passages", {}).get(replica, ())
 
 
+def by_replica(state: QueryState) -> list[Reading]:
+    """The readings in the order of their replicas, so that a ruling on them does not hang on which came first."""
+    readings = state.get("readings", {})
+    return [readings[replica] for replica in sorted(readings)]
+
+
 def reading_of(
     replica: int,
     context: RunContext,
@@ -46,7 +52,7 @@ def reading_of(
     settings = context.plan.replica(replica)
     return Reading(
         replica=replica,
-        retrieval=settings.retrieval,
+        retrieval=context.method(replica),
         backend=context.models.reader(settings.model).name,
         passages=tuple(passages),
         result=result,

@@ -12,7 +12,8 @@ from ..backends.protocol import AnswerKind
 from ..retrievers.protocol import PassageRetriever
 from ..sla.budget import Budget
 from ..sla.confidence import ConfidenceModel
-from ..sla.plan import Plan
+from ..sla.evidence import Passage
+from ..sla.plan import Plan, RetrievalMethod
 from ..sla.profile import Profile
 from .events import Event, ReplicaEvent
 from .models import Models
@@ -25,8 +26,9 @@ class RunContext:
     """One round of one query.
 
     given: whether the caller gave the passages. vector: the question's embedding, float32 [dim], None without an
-    embedder. escalations: rounds that may still follow. emit: takes the events. provisional: what a replica's reranker
-    read, until its reasoner has. timings_ms: wall time by stage, of the slowest replica.
+    embedder. escalations: rounds that may still follow. emit: takes the events. found: all that a replica's retrieval
+    came to, best first, read or not. provisional: what a replica's reranker read, until its reasoner has. timings_ms:
+    wall time by stage, of the slowest replica.
     """
 
     question: str
@@ -42,6 +44,7 @@ class RunContext:
     race: Race
     escalations: int
     emit: Callable[[Event], None]
+    found: dict[int, tuple[Passage, ...]] = field(default_factory=dict[int, tuple[Passage, ...]])
     provisional: dict[int, Reading] = field(default_factory=dict[int, Reading])
     timings_ms: dict[str, float] = field(default_factory=dict[str, float])
 
@@ -51,10 +54,16 @@ class RunContext:
         self.emit(ReplicaEvent.of(reading))
 
     def readings_so_far(self) -> list[Reading]:
-        """The readings with an answer, in the order they came; of replicas that have none, the provisional ones."""
-        entered = {reading.replica for reading in self.race.readings}
-        waiting = [reading for replica, reading in self.provisional.items() if replica not in entered]
-        return [reading for reading in [*self.race.readings, *waiting] if reading.best is not None]
+        """The readings with an answer, by replica; of replicas that have none, the provisional ones."""
+        known = {**self.provisional, **{reading.replica: reading for reading in self.race.readings}}
+        return [known[replica] for replica in sorted(known) if known[replica].best is not None]
+
+    def method(self, replica: int) -> RetrievalMethod:
+        """How the replica retrieves: as the plan says, but what the caller gave is ranked by its words alone.
+
+        Embedding it within the question's time would cost more than its order is worth, and hold up other questions.
+        """
+        return "lexical" if self.given else self.plan.replica(replica).retrieval
 
     def clock(self, stage: str, since: float) -> None:
         """Note that `stage` took from `since` (seconds, monotonic) until now."""

@@ -53,10 +53,11 @@ class Reranker:
         return await context.models.answer(backend, request, context.race.settled)
 
     def _keep(self, context: RunContext, candidates: Sequence[Passage], result: AnswerResult) -> tuple[Passage, ...]:
-        settings = context.plan.replica(self.replica)
         score = result.answerability
-        best = sorted(candidates, key=lambda passage: -score.get(passage.passage_id, 0.0))[: settings.passages]
-        kept = tuple(replace(passage, score=score.get(passage.passage_id, 0.0)) for passage in best)
-        method = settings.retrieval
+        ranked = sorted(candidates, key=lambda passage: -score.get(passage.passage_id, 0.0))
+        found = tuple(replace(passage, score=score.get(passage.passage_id, 0.0)) for passage in ranked)
+        kept = found[: context.plan.replica(self.replica).passages]
+        context.found[self.replica] = found
+        method = context.method(self.replica)
         context.emit(PassagesEvent(replica=self.replica, hop=0, query=context.question, method=method, passages=kept))
         return kept

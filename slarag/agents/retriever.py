@@ -37,13 +37,12 @@ class Retriever:
         return {"passages": {self.replica: passages}}
 
     async def _fetch(self, context: RunContext, before: Sequence[Passage]) -> tuple[Passage, ...]:
-        settings = context.plan.replica(self.replica)
-        k = settings.passages * (RERANK_WIDTH if context.plan.rerank else 1)
-        query = self._query(context.question, before)
+        k = context.plan.replica(self.replica).passages * (RERANK_WIDTH if context.plan.rerank else 1)
+        method, query = context.method(self.replica), self._query(context.question, before)
         vector = context.vector if query == context.question else None
         began = time.monotonic()
         try:
-            found = await context.retriever.retrieve(query, method=settings.retrieval, k=k, vector=vector)
+            found = await context.retriever.retrieve(query, method=method, k=k, vector=vector)
         except SlaragError:
             raise
         except Exception as error:
@@ -54,9 +53,8 @@ class Retriever:
             ) from error
         passages = tuple(interleave([before, found]))[:k]
         context.clock(f"retrieve_{self.hop}", began)
-        context.emit(
-            PassagesEvent(replica=self.replica, hop=self.hop, query=query, method=settings.retrieval, passages=passages)
-        )
+        context.found[self.replica] = passages
+        context.emit(PassagesEvent(replica=self.replica, hop=self.hop, query=query, method=method, passages=passages))
         return passages
 
     def _query(self, question: str, before: Sequence[Passage]) -> str:

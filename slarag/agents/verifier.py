@@ -7,7 +7,7 @@ import time
 from ..backends.protocol import Backend, VerifyRequest, VerifyResult
 from ..sla.errors import BackendError, CostCapError
 from .arbitration import settle
-from .branch import HasContext
+from .branch import HasContext, by_replica
 from .context import RunContext
 from .events import VerdictEvent
 from .quotes import evidence_of
@@ -22,7 +22,7 @@ class Verifier:
         """Adds the verdict. Raises the first replica's error when every replica failed."""
         context = runtime.context
         began = time.monotonic()
-        readings = list(state.get("readings", {}).values())
+        readings = by_replica(state)
         raise_if_all_failed(readings, context.budget)
         settlement = state.get("settlement") or settle(context.plan.arbitration, readings)
         cited = best_cited(settlement, context.retriever)

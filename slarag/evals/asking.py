@@ -120,7 +120,7 @@ class Asker:
         # Given no more passages than are counted, finding the right one is no achievement.
         if self._reading and len(item.passages) <= RECALL_K:
             return None
-        return item.recall_at(RECALL_K, answer.passages)
+        return item.recall_at(RECALL_K, answer.retrieved)
 
     def _failure(self, item: EvalItem, profile: Profile, code: str, message: str, began: float) -> Failure:
         line = " ".join(message.split())[:500]

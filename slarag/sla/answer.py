@@ -22,7 +22,8 @@ class Answer:
     given or not, "" if there was none. confidence: calibrated probability that `best_text` is right. citations: exact
     spans of the sources. decisions: the plans that ran, in order. report: each objective of `profile`. usd: cost,
     None when a call had no price. device_seconds: of all model calls. timings_ms: wall time by stage, `total` among
-    them. passages: what was read. features: what `confidence` was made from, None when there was no candidate.
+    them. passages: what the answer was read from. retrieved: what retrieval came to, best first, read or not, of the
+    last round's first replica. features: what `confidence` was made from, None when there was no candidate.
     """
 
     question: str
@@ -39,6 +40,7 @@ class Answer:
     device_seconds: float
     timings_ms: dict[str, float] = field(default_factory=dict[str, float])
     passages: tuple[Passage, ...] = ()
+    retrieved: tuple[Passage, ...] = ()
     profile: str = ""
     features: ConfidenceFeatures | None = None
 
@@ -69,6 +71,7 @@ class Answer:
             "device_seconds": self.device_seconds,
             "timings_ms": dict(self.timings_ms),
             "passages": [asdict(passage) for passage in self.passages],
+            "retrieved": [passage.passage_id for passage in self.retrieved],
             "profile": self.profile,
             "features": self.features.to_dict() if self.features else None,
         }

@@ -16,6 +16,7 @@ from .conditions import Conditions
 from .confidence import PRIOR as PRIOR_CONFIDENCE
 from .confidence import ConfidenceModel
 from .errors import ConfigurationError
+from .expected_f1 import ExpectedF1, fit_expected_f1
 from .intents import IntentPrediction
 from .plan import Plan
 from .prediction import Prediction
@@ -97,6 +98,11 @@ class Calibration:
     @cached_property
     def _tables(self) -> dict[Plan, Any]:
         return {}
+
+    @cached_property
+    def expected_f1(self) -> ExpectedF1:
+        """What a confidence comes to in F1, by the cells."""
+        return fit_expected_f1(self.cells)
 
     @cached_property
     def by_plan(self) -> dict[str, dict[str, Cell]]:

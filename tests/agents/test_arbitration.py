@@ -70,8 +70,10 @@ def test_readings_without_an_answer_have_no_vote() -> None:
 @settings(deadline=None)
 @given(readings=READINGS)
 def test_the_order_of_arrival_does_not_matter(arbitration: Any, readings: list[Reading]) -> None:
-    winners = {winner(arbitration, list(order)) for order in list(permutations(readings))[:24]}
-    assert len(winners) == 1
+    orders = [list(order) for order in list(permutations(readings))[:24]]
+    assert [settle(arbitration, order) for order in orders[1:]] == [settle(arbitration, readings)] * len(orders[1:])
+    rule = suffices(arbitration, len(readings) + 1)
+    assert len({rule(order) for order in orders}) == 1
 
 
 @pytest.mark.parametrize("arbitration", ["majority", "confidence"])

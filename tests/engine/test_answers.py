@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 
 import pytest
 
+from slarag.agents.events import PassagesEvent
 from slarag.backends.protocol import VerifyResult
-from slarag.sla.errors import BackendTimeoutError, QuestionError
+from slarag.sla.cells import THRESHOLDS, Cell
+from slarag.sla.errors import BackendTimeoutError, BackendUnavailableError, QuestionError
 from slarag.sla.evidence import Passage
 from slarag.sla.intents import INTENTS, IntentPrediction
+from slarag.sla.objectives import Objectives, QualityObjective
 from slarag.sla.plan import Plan
-from tests.engine.support import PASSAGES, QUESTION, engine, profile
+from slarag.sla.profile import Profile
+from tests.engine.support import CALIBRATION, PASSAGES, QUESTION, engine, profile
 from tests.fakes import FixedClassifier, PassageList, ScriptedBackend, quote, reading
 
 SOURCE = "A preface of some length. " + PASSAGES[0].text
@@ -85,6 +90,59 @@ def test_passages_given_are_the_only_ones_read() -> None:
     assert retriever.asked == []
     assert [passage.passage_id for passage in model.answered[0].passages] == ["p05"]
     assert answer.passages[0].document_id == "d05"
+
+
+def test_passages_given_are_ranked_by_their_words_and_the_events_say_so() -> None:
+    async def stream() -> list[PassagesEvent]:
+        async with engine() as asked:
+            events = [event async for event in asked.astream(QUESTION, plan=Plan(retrieval="dense"), passages=PASSAGES)]
+        return [event for event in events if isinstance(event, PassagesEvent)]
+
+    (event,) = asyncio.run(stream())
+    assert event.method == "lexical"
+    assert {passage.document_id for passage in event.passages[:2]} == {"d00", "d01"}
+
+
+def test_what_retrieval_came_to_is_kept_whichever_replica_won() -> None:
+    sure = reading(quote(PASSAGES[0], "Mara Quill", 0.9))
+    models = [ScriptedBackend(BackendUnavailableError("gone"), name="a"), ScriptedBackend(sure, name="b")]
+    with engine(*models) as asked:
+        answer = asked.ask(QUESTION, plan=Plan(replicas=2, arbitration="majority", retrieval="dense", passages=6))
+    assert [passage.passage_id for passage in answer.retrieved] == [f"p{number:02}" for number in range(6)]
+    assert len(answer.passages) == 5
+    assert answer.to_dict()["retrieved"][0] == "p00"
+
+
+def test_what_a_reranker_left_out_was_retrieved_all_the_same() -> None:
+    scores = {passage.passage_id: number / 10 for number, passage in enumerate(PASSAGES)}
+    model = ScriptedBackend(reading(quote(PASSAGES[0], "Mara Quill"), **scores))
+    with engine(model) as asked:
+        answer = asked.ask(QUESTION, plan=Plan(passages=2, rerank=True, retrieval="dense"))
+    assert [passage.passage_id for passage in answer.retrieved] == ["p05", "p04", "p03", "p02", "p01", "p00"]
+    assert answer.passages == answer.retrieved[:2]
+
+
+def test_the_quality_reported_is_the_f1_that_the_confidence_comes_to() -> None:
+    wanted = Profile(name="good", priority="quality", objectives=Objectives(quality=QualityObjective(min_f1=0.2)))
+    halves = tuple(0.5 for _ in THRESHOLDS)
+    cell = Cell(
+        plan=Plan().key,
+        intent="any",
+        n=100,
+        f1=0.4,
+        f1_se=0.01,
+        given=(1.0, *halves[1:]),
+        wrong=halves,
+        latency_p50_ms=1,
+        latency_p95_ms=2,
+        device_seconds=0.01,
+        device_seconds_p95=0.01,
+    )
+    calibration = replace(CALIBRATION, cells=(cell,))
+    with engine(calibration=calibration, profile=wanted) as asked:
+        answer = asked.ask(QUESTION)
+    assert answer.report[0].value == pytest.approx(calibration.expected_f1.at(answer.confidence))
+    assert answer.report[0].value != answer.confidence
 
 
 def test_no_passage_is_an_abstention() -> None:

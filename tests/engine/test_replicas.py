@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+from typing import Any
 
 import pytest
 
 from slarag.agents.events import ReplicaEvent
 from slarag.backends.protocol import VerifyResult
+from slarag.sla.answer import Answer
 from slarag.sla.errors import BackendError, BackendUnavailableError
 from slarag.sla.mapper import Mapper
 from slarag.sla.plan import Plan
@@ -33,6 +36,22 @@ def test_agreement_calls_off_what_can_no_longer_matter() -> None:
     assert [event.called_off for event in sorted(replicas, key=lambda event: event.replica)] == [False, False, True]
     assert slow.cancelled == 1
     assert left == set()
+
+
+@pytest.mark.parametrize("arbitration", ["majority", "confidence", "jury"])
+def test_which_replica_comes_first_changes_nothing(arbitration: Any) -> None:
+    said = [
+        reading(quote(PASSAGES[0], text, 0.5), no_answer=no_answer)
+        for text, no_answer in (("Mara Quill", 0.1), ("1871", 0.3), ("the tower of Alder", 0.7))
+    ]
+    plan = Plan(replicas=3, arbitration=arbitration, retrieval="lexical", passages=4)
+    answers: list[Answer] = []
+    for delays in itertools.permutations((0.0, 0.01, 0.02)):
+        steps = [after(delay, result) for delay, result in zip(delays, said, strict=True)]
+        with engine(*(ScriptedBackend(step, name=f"m{at}") for at, step in enumerate(steps))) as asked:
+            answers.append(asked.ask(QUESTION, plan=plan))
+    assert len({(answer.best_text, answer.confidence) for answer in answers}) == 1
+    assert all(answer.features == answers[0].features for answer in answers)
 
 
 def test_the_first_answer_settles_first() -> None:

@@ -48,7 +48,7 @@ def reply(
         report=report(load_profile(profile), measured),
         usd=usd,
         device_seconds=0.01,
-        passages=tuple(passages),
+        retrieved=tuple(passages),
         profile=profile,
     )
 
