@@ -52,6 +52,7 @@ async def _support(context: RunContext, jurors: Sequence[Backend], contender: Co
         answer=contender.candidate.text,
         evidence=evidence_of(contender),
         deadline=context.budget.deadline,
+        compute_budget=context.plan.compute_budget,
     )
     votes = await asyncio.gather(*(_vote(context, juror, request) for juror in others))
     heard = [vote for vote in votes if vote is not None]

@@ -31,7 +31,11 @@ class Reasoner:
         if not passages:
             return finish(self.replica, context, (), result=AnswerResult(candidates=(), no_answer=1.0, usd=0.0))
         request = AnswerRequest(
-            question=context.question, passages=passages, kind=context.kind, deadline=context.budget.deadline
+            question=context.question,
+            passages=passages,
+            kind=context.kind,
+            deadline=context.budget.deadline,
+            compute_budget=context.plan.compute_budget,
         )
         backend = context.models.reader(context.plan.replica(self.replica).model)
         began = time.monotonic()

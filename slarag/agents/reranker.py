@@ -47,7 +47,11 @@ class Reranker:
 
     async def _score(self, context: RunContext, candidates: tuple[Passage, ...]) -> AnswerResult | None:
         request = AnswerRequest(
-            question=context.question, passages=candidates, kind=context.kind, deadline=context.budget.deadline
+            question=context.question,
+            passages=candidates,
+            kind=context.kind,
+            deadline=context.budget.deadline,
+            compute_budget=context.plan.compute_budget,
         )
         backend = context.models.reader(context.plan.replica(self.replica).model)
         return await context.models.answer(backend, request, context.race.settled)

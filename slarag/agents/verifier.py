@@ -45,6 +45,7 @@ async def _support(context: RunContext, contender: Contender) -> VerifyResult | 
         answer=contender.candidate.text,
         evidence=evidence_of(contender),
         deadline=context.budget.deadline,
+        compute_budget=context.plan.compute_budget,
     )
     try:
         return await context.models.verify(backend, request)

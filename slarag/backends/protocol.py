@@ -48,7 +48,8 @@ class AnswerRequest:
     """Answer `question` from `passages`.
 
     kind: `span` one short answer, `yes_no` "yes" or "no", `list` several short answers, `sentence` a sentence or two.
-    n_best: candidates wanted. deadline: seconds on `time.monotonic`, None for no deadline.
+    n_best: candidates wanted. deadline: seconds on `time.monotonic`, None for no deadline. compute_budget: the share of
+    the model's full compute that the answer may cost, in (0, 1]; a model without such a dial ignores it.
     """
 
     question: str
@@ -56,6 +57,7 @@ class AnswerRequest:
     kind: AnswerKind = "span"
     n_best: int = 5
     deadline: float | None = None
+    compute_budget: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,12 +89,16 @@ class AnswerResult:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VerifyRequest:
-    """Is `answer` to `question` supported by `evidence`? An empty `question` makes `answer` the claim itself."""
+    """Is `answer` to `question` supported by `evidence`? An empty `question` makes `answer` the claim itself.
+
+    deadline, compute_budget: as in `AnswerRequest`.
+    """
 
     question: str
     answer: str
     evidence: tuple[Passage, ...]
     deadline: float | None = None
+    compute_budget: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

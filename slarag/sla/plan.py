@@ -38,7 +38,8 @@ class Plan:
     passages: how many passages a reasoner reads. rerank: read three times as many candidates for answerability first.
     hops: retrieval rounds; from the second on, what was found feeds the query. replicas: independent readings.
     arbitration: how replicas are settled. verification: `span` checks quotes, `support` also asks the model.
-    escalations: how often the mapper may be asked again for a larger plan.
+    escalations: how often the mapper may be asked again for a larger plan. compute_budget: the share of the full model's
+    FLOPs that a reading may cost, for a reader with a null expert.
     """
 
     retrieval: RetrievalMethod = "hybrid"
@@ -49,6 +50,7 @@ class Plan:
     arbitration: Arbitration = "first"
     verification: Verification = "span"
     escalations: int = 0
+    compute_budget: float = 1.0
 
     def __post_init__(self) -> None:
         _check_choice("retrieval", self.retrieval, get_args(RetrievalMethod))
@@ -58,6 +60,10 @@ class Plan:
         _check_range("hops", self.hops, 1, MAX_HOPS)
         _check_range("replicas", self.replicas, 1, MAX_REPLICAS)
         _check_range("escalations", self.escalations, 0, 3)
+        if isinstance(self.compute_budget, bool) or not 0 < self.compute_budget <= 1:
+            raise PlanError(
+                f"compute_budget {self.compute_budget!r} is out of range", remedy="use a share above 0, at most 1"
+            )
         if not isinstance(self.rerank, bool):
             raise PlanError(f"rerank {self.rerank!r} is neither true nor false", remedy="use one of the two")
         if self.replicas == 1 and self.arbitration != "first":
@@ -71,7 +77,8 @@ class Plan:
         rerank = "-rerank" if self.rerank else ""
         settled = f"-x{self.replicas}{self.arbitration}" if self.replicas > 1 else ""
         more = f"-e{self.escalations}" if self.escalations else ""
-        return f"{self.retrieval}-p{self.passages}-h{self.hops}{rerank}{settled}-{self.verification}{more}"
+        less = f"-c{self.compute_budget:g}" if self.compute_budget < 1 else ""
+        return f"{self.retrieval}-p{self.passages}-h{self.hops}{rerank}{settled}-{self.verification}{more}{less}"
 
     @property
     def shape(self) -> tuple[int, int, bool, Arbitration, Verification]:
@@ -88,7 +95,7 @@ class Plan:
             model=index,
         )
 
-    def to_dict(self) -> dict[str, str | int | bool]:
+    def to_dict(self) -> dict[str, str | int | float | bool]:
         """The fields as plain JSON values."""
         return asdict(self)
 

@@ -108,3 +108,10 @@ def test_knob_escalations() -> None:
         )
         assert len(model.answered) == rounds
         assert sum(isinstance(event, DecisionEvent) for event in events) == rounds
+
+
+def test_knob_compute_budget() -> None:
+    for budget in (1.0, 0.6):
+        _, _, (model,) = ran(Plan(compute_budget=budget, verification="support"))
+        assert [request.compute_budget for request in model.answered] == [budget]
+        assert [request.compute_budget for request in model.verified] == [budget]

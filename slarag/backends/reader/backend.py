@@ -105,7 +105,7 @@ class EmbeddedReader:
 
     async def answer(self, request: AnswerRequest) -> AnswerResult:
         """See `Backend.answer`; the passages come best first."""
-        readings = await self.read(request.question, request.passages, request.deadline)
+        readings = await self.read(request.question, request.passages, request.deadline, request.compute_budget)
         combined = combine(
             request.kind, request.passages, [r.reading for r in readings], self._settings, request.n_best
         )
@@ -121,7 +121,7 @@ class EmbeddedReader:
     async def verify(self, request: VerifyRequest) -> VerifyResult:
         """See `Backend.verify`; of several pieces of evidence the one that says most decides."""
         claim = f"{request.question.strip()} {request.answer.strip()}".strip()
-        readings = await self.read(claim, request.evidence, request.deadline)
+        readings = await self.read(claim, request.evidence, request.deadline, request.compute_budget)
         usage = _usage(readings)
         supports = [r.reading.support for r in readings]
         supported, refuted, not_enough = min(supports, key=lambda s: s[2], default=(0.0, 0.0, 1.0))
@@ -151,10 +151,12 @@ class EmbeddedReader:
         if batcher is not None:
             await asyncio.to_thread(batcher.close)
 
-    async def read(self, first: str, passages: Sequence[Passage], deadline: float | None) -> list[PassageReading]:
+    async def read(
+        self, first: str, passages: Sequence[Passage], deadline: float | None, budget: float = 1.0
+    ) -> list[PassageReading]:
         """Read `first` (a question or claim) against each passage, in order; concurrent calls share batches.
 
-        Raises `BackendTimeoutError` at `deadline` (seconds on the monotonic clock).
+        `budget` is the share of the full model's FLOPs that it may cost; a dense reader always costs all of them. Raises `BackendTimeoutError` at `deadline` (seconds on the monotonic clock).
         """
         left = seconds_left(deadline, self._name)
         call = object()
@@ -162,7 +164,7 @@ class EmbeddedReader:
         try:
             async with asyncio.timeout(left):
                 await self._ensure_open()
-                return list(await asyncio.gather(*(self._read_one(first, p.text, deadline) for p in passages)))
+                return list(await asyncio.gather(*(self._read_one(first, p.text, deadline, budget) for p in passages)))
         except TimeoutError as error:
             raise BackendTimeoutError(
                 f"backend {self._name!r} had no time to read {len(passages)} passages", backend=self._name
@@ -178,13 +180,13 @@ class EmbeddedReader:
         if self._batcher is None:
             await asyncio.to_thread(self.open)
 
-    async def _read_one(self, first: str, passage: str, deadline: float | None) -> PassageReading:
-        held = self._cache.get(first, passage)
+    async def _read_one(self, first: str, passage: str, deadline: float | None, budget: float) -> PassageReading:
+        held = self._cache.get(first, passage, budget)
         if held is not None:
             return PassageReading(held, 0, 0.0)
         assert self._windower is not None
         assert self._batcher is not None
-        windows = self._windower.windows(first, passage)
+        windows = self._windower.windows(first, passage, budget)
         if not windows:
             return PassageReading(Reading((), -20.0, -20.0, (0.0, 0.0, 1.0), 0), 0, 0.0)
         futures = self._batcher.submit(windows, deadline)
@@ -195,7 +197,7 @@ class EmbeddedReader:
                 future.cancel()
             raise
         reading = merge_windows([t.reading for t in timed])
-        self._cache.put(first, passage, reading)
+        self._cache.put(first, passage, reading, budget)
         return PassageReading(reading, reading.tokens, sum(t.seconds for t in timed))
 
     def _usd(self, usage: Usage) -> float | None:

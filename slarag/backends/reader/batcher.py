@@ -156,22 +156,23 @@ class ReadingCache:
     def __init__(self, size: int) -> None:
         self._size = size
         self._lock = threading.Lock()
-        self._entries: OrderedDict[tuple[str, str], Reading] = OrderedDict()
+        self._entries: OrderedDict[tuple[str, str, float], Reading] = OrderedDict()
 
-    def get(self, first: str, passage: str) -> Reading | None:
-        """The reading of the pair, if it is still held."""
+    def get(self, first: str, passage: str, budget: float = 1.0) -> Reading | None:
+        """The reading of the pair within `budget`, if it is still held."""
+        key = (first, passage, budget)
         with self._lock:
-            reading = self._entries.get((first, passage))
+            reading = self._entries.get(key)
             if reading is not None:
-                self._entries.move_to_end((first, passage))
+                self._entries.move_to_end(key)
             return reading
 
-    def put(self, first: str, passage: str, reading: Reading) -> None:
+    def put(self, first: str, passage: str, reading: Reading, budget: float = 1.0) -> None:
         """Hold a reading; the one unused for longest goes."""
         if self._size == 0:
             return
         with self._lock:
-            self._entries[first, passage] = reading
+            self._entries[first, passage, budget] = reading
             if len(self._entries) > self._size:
                 self._entries.popitem(last=False)
 

@@ -18,6 +18,8 @@ class RoutedFeedForward(nn.Module):
     def __init__(self, hidden: int, shared: int, expert: int, experts: int, top_k: int) -> None:
         super().__init__()
         self.top_k = top_k
+        if min(shared, expert, experts, top_k) < 1 or top_k > experts:
+            raise ValueError(f"{shared} shared units, {experts} experts of {expert}, top {top_k}: each is at least 1")
         self.shared_up = nn.Linear(hidden, shared)
         self.shared_down = nn.Linear(shared, hidden)
         self.expert_up = nn.Parameter(torch.empty(experts, expert, hidden))

@@ -106,6 +106,12 @@ class Reader(nn.Module):
             return self.encoder(ids, segments, lengths, budgets, teacher)
         return self.encoder(ids, segments, lengths), ()
 
+    def spent(self, output: ReaderOutput, lengths: Tensor) -> Tensor:
+        """The share of the full model's FLOPs that each row of `output` cost; float [batch]."""
+        if isinstance(self.encoder, DynamicEncoder):
+            return self.encoder.spent(output.traces, lengths)
+        return torch.ones(len(lengths))
+
     def stored(self) -> dict[str, Tensor]:
         """What a reader's file holds: the trained parameters and what was fitted to them."""
         fitted = {name: value for name, value in self.named_buffers() if name.startswith("encoder.schedule.")}

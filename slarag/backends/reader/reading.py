@@ -30,7 +30,8 @@ class Reading:
     """One text pair, read.
 
     spans: by falling probability. span_log_odds: of "some span" against "none" by the span head; answer_logit: the
-    answerability head's. support: supported, refuted, not enough; sums to 1. tokens: read.
+    answerability head's. support: supported, refuted, not enough; sums to 1. tokens: read. spent: the share of the full
+    model's FLOPs that they cost.
     """
 
     spans: tuple[ReadSpan, ...]
@@ -38,10 +39,11 @@ class Reading:
     answer_logit: float
     support: tuple[float, float, float]
     tokens: int
+    spent: float = 1.0
 
 
 def read_windows(model: Reader, windows: list[Window]) -> list[Reading]:
-    """One forward pass over a batch of windows; `model` decides dtype and device."""
+    """One forward pass over a batch of windows, each within its budget; `model` decides dtype and device."""
     lengths = torch.tensor([len(w.ids) for w in windows])
     ids = torch.zeros((len(windows), int(lengths.max())), dtype=torch.long)
     segments = torch.zeros_like(ids)
@@ -49,7 +51,8 @@ def read_windows(model: Reader, windows: list[Window]) -> list[Reading]:
         ids[row, : len(window.ids)] = torch.tensor(window.ids)
         segments[row, window.first_length : len(window.ids)] = 1
     with torch.inference_mode():
-        output = model(ids, segments, lengths)
+        output = model(ids, segments, lengths, _budgets(windows))
+        spent = model.spent(output, lengths).tolist()
         starts, ends, joint, log_odds = _best_spans(output)
         support = output.support.softmax(-1)
     return [
@@ -59,6 +62,7 @@ def read_windows(model: Reader, windows: list[Window]) -> list[Reading]:
             answer_logit=float(output.answerable[row]),
             support=tuple(support[row].tolist()),  # type: ignore[arg-type]
             tokens=len(window.ids),
+            spent=spent[row],
         )
         for row, window in enumerate(windows)
     ]
@@ -120,4 +124,10 @@ def merge_windows(readings: list[Reading]) -> Reading:
         answer_logit=max(reading.answer_logit for reading in readings),
         support=sure.support,
         tokens=sum(reading.tokens for reading in readings),
+        spent=sum(reading.spent * reading.tokens for reading in readings) / sum(reading.tokens for reading in readings),
     )
+
+
+def _budgets(windows: list[Window]) -> Tensor | None:
+    budgets = torch.tensor([window.budget for window in windows])
+    return None if bool((budgets >= 1).all()) else budgets

@@ -19,12 +19,14 @@ class Window:
     """`[CLS] first [SEP] part of the passage [SEP]`.
 
     ids: tokens. first_length: tokens before the passage part. offsets: per passage token of this window, the characters
-    of the whole word it belongs to, start and end in the passage.
+    of the whole word it belongs to, start and end in the passage. budget: the share of the full model's FLOPs that
+    reading it may cost, in (0, 1].
     """
 
     ids: list[int]
     first_length: int
     offsets: list[tuple[int, int]]
+    budget: float = 1.0
 
 
 class Windower:
@@ -35,8 +37,8 @@ class Windower:
         self._cls, self._sep = special_ids(tokenizer)
         self._passage = lru_cache(maxsize=cached_passages)(self._encode_passage)
 
-    def windows(self, first: str, passage: str) -> list[Window]:
-        """The overlapping windows of one pair; a passage without tokens gives none.
+    def windows(self, first: str, passage: str, budget: float = 1.0) -> list[Window]:
+        """The overlapping windows of one pair, each to be read within `budget`; a passage without tokens gives none.
 
         Of a `first` that is too long the end is kept: there stands what is asked, and of a claim the answer.
         """
@@ -44,7 +46,7 @@ class Windower:
         ids, words = self._passage(passage)
         room = MAX_WINDOW_TOKENS - len(head) - 1
         return [
-            Window([*head, *ids[at : at + room], self._sep], len(head), words[at : at + room])
+            Window([*head, *ids[at : at + room], self._sep], len(head), words[at : at + room], budget)
             for at in _window_starts(len(ids), room)
         ]
 

@@ -28,7 +28,7 @@ class ModelRecipe(BaseModel):
     initialisation: Initialisation = "identity"
     experts: int = Field(default=0, ge=0, description="routed experts a feed-forward block; 0 leaves it dense")
     top_k: int = Field(default=1, ge=1)
-    shared: float = Field(default=0.5, ge=0, lt=1, description="part of a block's units that every token passes")
+    shared: float = Field(default=0.5, gt=0, lt=1, description="part of a block's units that every token passes")
     skip: Skip = "none"
     labels: LabelKind = "loss"
     capacity: float = Field(default=0.7, gt=0, le=1, description="share labelled active in the end, for `similarity`")
