@@ -38,8 +38,8 @@ class Plan:
     passages: how many passages a reasoner reads. rerank: read three times as many candidates for answerability first.
     hops: retrieval rounds; from the second on, what was found feeds the query. replicas: independent readings.
     arbitration: how replicas are settled. verification: `span` checks quotes, `support` also asks the model.
-    escalations: how often the mapper may be asked again for a larger plan. compute_budget: the share of the full model's
-    FLOPs that a reading may cost, for a reader with a null expert.
+    escalations: how often the mapper may be asked again for a larger plan. compute_budget: the share of the full
+    model's FLOPs that a reading may cost, for a reader with a null expert.
     """
 
     retrieval: RetrievalMethod = "hybrid"

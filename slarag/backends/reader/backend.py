@@ -156,7 +156,8 @@ class EmbeddedReader:
     ) -> list[PassageReading]:
         """Read `first` (a question or claim) against each passage, in order; concurrent calls share batches.
 
-        `budget` is the share of the full model's FLOPs that it may cost; a dense reader always costs all of them. Raises `BackendTimeoutError` at `deadline` (seconds on the monotonic clock).
+        `budget` is the share of the full model's FLOPs that it may cost; a dense reader always costs all of them.
+        Raises `BackendTimeoutError` at `deadline` (seconds on the monotonic clock).
         """
         left = seconds_left(deadline, self._name)
         call = object()

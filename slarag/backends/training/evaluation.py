@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -52,19 +52,24 @@ class ClaimScores:
 
 def read_pairs(model: Reader, pairs: Sequence[tuple[str, str]], *, threads: int = 2) -> list[Reading]:
     """Read (question or claim, passage) pairs in batches of like length."""
+    read = ReadFunction(model, threads)
+    parts: list[list[Reading]] = [[] for _ in pairs]
+    for batch in window_batches(pairs):
+        for (index, _), reading in zip(batch, read([window for _, window in batch]), strict=True):
+            parts[index].append(reading)
+    return [merge_windows(part) for part in parts]
+
+
+def window_batches(pairs: Sequence[tuple[str, str]]) -> Iterator[list[tuple[int, Window]]]:
+    """The windows of the pairs in batches of like length, each with the position of its pair."""
     windower = Windower(load_tokenizer())
     windows: list[tuple[int, Window]] = [(i, w) for i, pair in enumerate(pairs) for w in windower.windows(*pair)]
     windows.sort(key=lambda entry: len(entry[1].ids))
-    read = ReadFunction(model, threads)
-    parts: list[list[Reading]] = [[] for _ in pairs]
     at = 0
     while at < len(windows):
         size = max(1, BATCH_TOKENS // len(windows[min(at + 64, len(windows) - 1)][1].ids))
-        chunk = windows[at : at + size]
-        for (index, _), reading in zip(chunk, read([window for _, window in chunk]), strict=True):
-            parts[index].append(reading)
+        yield windows[at : at + size]
         at += size
-    return [merge_windows(part) for part in parts]
 
 
 def fit_settings(rows: Sequence[Row], readings: Sequence[Reading], settings: ReaderSettings) -> ReaderSettings:
