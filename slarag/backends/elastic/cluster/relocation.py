@@ -90,7 +90,7 @@ class Relocation:
             await self._give_away(target, moves)
 
     def _chunks(self) -> Iterator[Sequence[Move]]:
-        size = max(1, self._most_twice // _CHUNKS_IN_FLIGHT // self._cluster.layout.expert_bytes)
+        size = max(1, self._most_twice // _CHUNKS_IN_FLIGHT // max(1, self._cluster.layout.expert_bytes))
         for _, moves in _by(self._moves, lambda move: (move.source, move.target)):
             for start in range(0, len(moves), size):
                 yield moves[start : start + size]

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ....sla.errors import SlaragError
 from ..cluster.cluster import Cluster
 from ..cluster.device import Device
 from ..cluster.plan import ResizePlan, plan_resize, plan_without
@@ -112,8 +111,8 @@ class Resizing:
             await transaction.run(move)
             moved = {"bytes_moved": transaction.bytes_moved, "bytes_lower_bound": plan.bytes_lower_bound}
             self._set("completed", **moved)
-        except SlaragError as error:
-            self._set("failed", error=str(error), seconds=time.monotonic() - started)
+        except BaseException as error:
+            self._set("failed", error=str(error) or type(error).__name__, seconds=time.monotonic() - started)
             raise
         finally:
             self.history.append(self.status)
