@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from . import ask, calibrate, demo, evaluate, explain, index, profile, serve, train
+from . import ask, calibrate, demo, evaluate, explain, index, pool, profile, serve, train
 from .failures import DEBUG, guarded
 from .spread import spread
 
@@ -38,6 +38,7 @@ app.command("calibrate")(calibrate.calibrate)
 app.add_typer(evaluate.app, name="eval")
 app.add_typer(train.app, name="train")
 app.command("serve")(serve.serve)
+app.add_typer(pool.app, name="pool")
 app.command("demo")(demo.demo)
 
 

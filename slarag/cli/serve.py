@@ -34,11 +34,11 @@ def serve(
     SLARAG_TOKEN is set, and it has to be set to listen beyond this machine.
     """
     token = os.environ.get(TOKEN) or None
-    if not _is_loopback(host) and token is None:
+    if not is_loopback(host) and token is None:
         raise ConfigurationError(
             f"{host} can be reached from other machines", remedy=f"set {TOKEN} to a secret, or keep --host 127.0.0.1"
         )
-    _require_server()
+    require_server()
     from ..engine import Engine
     from ..sla.profile import load_profile
 
@@ -48,7 +48,8 @@ def serve(
         _run(engine, host, port, token)
 
 
-def _require_server() -> None:
+def require_server() -> None:
+    """Raise `ConfigurationError` where the libraries of an HTTP server are not installed."""
     for module in ("fastapi", "uvicorn"):
         if find_spec(module) is None:
             raise missing_extra(module, "serve")
@@ -59,12 +60,13 @@ def _run(engine: Engine, host: str, port: int, token: str | None) -> None:
 
     from ..server import create_app
 
-    hosts = [host, "localhost", "127.0.0.1", "[::1]"] if _is_loopback(host) else ["*"]
+    hosts = [host, "localhost", "127.0.0.1", "[::1]"] if is_loopback(host) else ["*"]
     with suppress(KeyboardInterrupt):  # how people end it
         uvicorn.run(create_app(engine, token=token, hosts=hosts), host=host, port=port, log_level="warning")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches `host`."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

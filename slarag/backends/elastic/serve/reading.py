@@ -162,6 +162,10 @@ class ReadingEngine:
                 self._is_idle.set()
         return self._answered(call, question, read)
 
+    def forget(self) -> None:
+        """Drop the readings held, so that a measurement pays for each."""
+        self._cache.clear()
+
     def plan(self, size: int) -> ResizePlan:
         """What a resize to `size` would do; raises `ResizeError` for a size that cannot be."""
         return plan_resize(self.cluster, size)

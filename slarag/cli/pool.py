@@ -1,0 +1,179 @@
+"""`slarag pool`: serve models on a pool of devices that grows and shrinks while it serves."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import pool_bench, pool_simulate
+from .options import AsJson
+from .pool_client import DEFAULT_PORT, DEFAULT_URL, TOKEN, PoolClient, PoolUrl
+from .serve import is_loopback, require_server
+from .streams import console, say, show, write, write_json
+
+if TYPE_CHECKING:
+    from ..backends.elastic.cluster.options import PoolOptions
+
+READER = "reader"
+app = typer.Typer(
+    help="Serve models on a pool of devices that grows and shrinks while it serves.", no_args_is_help=True
+)
+
+_TtftMs = Annotated[float, typer.Option(min=1, metavar="MS", help="Objective for the first token, or a whole answer.")]
+_ItlMs = Annotated[float, typer.Option(min=1, metavar="MS", help="Objective between tokens.")]
+
+
+@app.command()
+def serve(  # noqa: PLR0913 - one parameter an option
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="`reader`, a reader's folder, or a Qwen3-MoE checkpoint's folder.")
+    ] = READER,
+    *,
+    devices: Annotated[int, typer.Option("--devices", "-n", min=1, metavar="N", help="Devices at the start.")] = 1,
+    standbys: Annotated[int, typer.Option(min=0, metavar="N", help="Booted workers without memory.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, metavar="N", help="Threads of a device.")] = 1,
+    kv_blocks: Annotated[
+        int, typer.Option(min=1, metavar="N", help="A device's KV blocks of 16 tokens; readers have none.")
+    ] = 512,
+    max_waiting: Annotated[int, typer.Option(min=1, metavar="N", help="Requests that may wait; more get 429.")] = 1024,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port to listen on; 0 takes a free one.")
+    ] = DEFAULT_PORT,
+) -> None:
+    """Serve a model until interrupted; what runs is finished first.
+
+    The reader answers /v1/answers and /v1/completions, a Qwen3-MoE checkpoint /v1/completions and /v1/chat/completions.
+    Resizes need the token in SLARAG_POOL_TOKEN; without one the pool keeps its size.
+    """
+    require_server()
+    token = os.environ.get(TOKEN, "").strip() or None
+    sizes = {"devices": devices, "min_devices": 1, "standbys": standbys, "threads": threads}
+    options = _options(model, kv_blocks=kv_blocks, **sizes)
+    if not is_loopback(host):
+        say(f"{host} can be reached from other machines, and whoever reaches it can ask")
+    if token is None:
+        say(f"{TOKEN} is not set: nobody can resize this pool")
+    from ..backends.elastic.http.serve import serve_pool
+
+    def ready(url: str) -> None:
+        say(f"serving {model} on {devices} devices at {url}")
+
+    asyncio.run(serve_pool(options, token=token, host=host, port=port, max_waiting=max_waiting, on_ready=ready))
+
+
+@app.command()
+def status(
+    url: PoolUrl = DEFAULT_URL,
+    *,
+    once: Annotated[bool, typer.Option("--once", help="Print it once instead of following it.")] = False,
+    as_json: AsJson = False,
+    interval: Annotated[float, typer.Option(min=0.1, metavar="S", help="Seconds between two looks.")] = 1.0,
+    ttft_ms: _TtftMs = 1000.0,
+    itl_ms: _ItlMs = 100.0,
+) -> None:
+    """Show a pool: devices, memory, experts, queue, attainment and the last resizes.
+
+    Attainment is the share of requests within an objective: since the pool's start when printed once, since the
+    command's start when followed.
+    """
+    objectives = {"ttft": ttft_ms, "itl": itl_ms}
+    with PoolClient(url) as client:
+        if as_json:
+            pool, attainment = _look(client, objectives)
+            write_json({**pool, "attainment": attainment})
+        elif once:
+            _print(client, objectives)
+        else:
+            _follow(client, objectives, interval)
+
+
+@app.command()
+def scale(
+    devices: Annotated[int, typer.Argument(metavar="N", min=1, help="Devices that the pool shall have.")],
+    url: PoolUrl = DEFAULT_URL,
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell what it would move and bring, and change nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Resize a pool while it serves; returns when it serves on N devices.
+
+    Needs the token that the pool was started with, in SLARAG_POOL_TOKEN. Asking for the size that it has changes
+    nothing.
+    """
+    with PoolClient(url) as client:
+        told = client.scale(devices, dry_run=dry_run)
+        found = told if dry_run else client.resize_status()
+    if as_json:
+        write_json(found)
+    elif dry_run:
+        write(_plan_line(found))
+    else:
+        write(f"{found['size']} devices after {1000 * found['seconds']:.0f} ms, {_mib(found['bytes_moved'])} moved")
+
+
+def _options(model: str, *, kv_blocks: int, **sizes: Any) -> PoolOptions:
+    from ..backends.elastic.cluster.options import PoolOptions
+    from ..backends.elastic.cluster.reader_options import ReaderOptions
+
+    if model == READER and not Path(model).is_dir():
+        return ReaderOptions(**sizes)
+    folder = Path(model)
+    if (folder / "reader.json").is_file():
+        return ReaderOptions(model=folder, **sizes)
+    return PoolOptions(model=folder, kv_blocks=kv_blocks, **sizes)
+
+
+def _look(client: PoolClient, objectives: dict[str, float], before: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
+    from .pool_view import share_within
+
+    names = {"ttft": "vllm:time_to_first_token_seconds", "itl": "vllm:inter_token_latency_seconds"}
+    pool, page = client.pool(), client.metrics()
+    shares = {name: share_within(page, names[name], ms / 1000, before) for name, ms in objectives.items()}
+    attainment = {name: {"objective_ms": objectives[name], "share": share} for name, share in shares.items()}
+    return pool, attainment
+
+
+def _print(client: PoolClient, objectives: dict[str, float]) -> None:
+    from .pool_view import status_view
+
+    show(*status_view(*_look(client, objectives)))
+
+
+def _follow(client: PoolClient, objectives: dict[str, float], interval: float) -> None:
+    import sys
+
+    from rich.console import Group
+    from rich.live import Live
+
+    from .pool_view import status_view
+
+    before = client.metrics()
+    with Live(console=console(sys.stdout), auto_refresh=False) as live:
+        while True:
+            live.update(Group(*status_view(*_look(client, objectives, before))), refresh=True)
+            time.sleep(interval)
+
+
+def _plan_line(plan: dict[str, Any]) -> str:
+    saved = plan["predicted"]["wait_s_saved"]
+    worth = "" if saved is None else f"; what waits now would wait {saved:.2f} s less"
+    return (
+        f"{plan['joining']} devices join, {plan['leaving']} leave; {plan['moved_experts']} experts and "
+        f"{_mib(plan['bytes_to_move'])} move, at least {_mib(plan['bytes_lower_bound'])}{worth}"
+    )
+
+
+def _mib(count: int) -> str:
+    return f"{count / (1 << 20):.1f} MiB"
+
+
+app.add_typer(pool_bench.app, name="bench")
+app.command("simulate")(pool_simulate.simulate)

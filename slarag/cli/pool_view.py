@@ -1,0 +1,94 @@
+"""How a pool's state looks to a person."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+_BUCKET = re.compile(r'^(\S+)_bucket\{[^}]*le="([^"]+)"[^}]*\} (\S+)$', re.MULTILINE)
+_SHOWN_RESIZES = 5
+_MIB = 1 << 20
+Buckets = dict[float, float]
+"""Cumulative counts by upper bound, seconds."""
+
+
+def status_view(pool: dict[str, Any], attainment: dict[str, Any]) -> tuple[RenderableType, ...]:
+    """The pool as tables."""
+    return (_headline(pool, attainment), _devices(pool["workers"]), _resizes(pool["resizes"][-_SHOWN_RESIZES:]))
+
+
+def share_within(page: str, name: str, seconds: float, before: str = "") -> float | None:
+    """Share of a histogram's observations up to `seconds`; since the earlier page `before`, where one is given.
+
+    Between two bounds it is interpolated; None when nothing was observed.
+    """
+    now, then = _buckets(page, name), _buckets(before, name)
+    counts = {bound: count - then.get(bound, 0.0) for bound, count in now.items()}
+    total = counts.get(math.inf, 0.0)
+    return None if total <= 0 else min(1.0, _count_up_to(counts, seconds) / total)
+
+
+def _buckets(page: str, name: str) -> Buckets:
+    return {float(bound): float(count) for found, bound, count in _BUCKET.findall(page) if found == name}
+
+
+def _count_up_to(counts: Buckets, seconds: float) -> float:
+    low, low_count = 0.0, 0.0
+    for bound, count in sorted(counts.items()):
+        if bound > seconds:
+            part = 0.0 if math.isinf(bound) else (seconds - low) / (bound - low)
+            return low_count + part * (count - low_count)
+        low, low_count = bound, count
+    return low_count
+
+
+def _headline(pool: dict[str, Any], attainment: dict[str, Any]) -> str:
+    parts = [
+        f"{pool['model']}: {pool['devices']} devices, {pool['standbys']} standbys",
+        f"{pool['running']} running, {pool['waiting']} waiting",
+        *(f"{name} within {part['objective_ms']:g} ms: {_share(part['share'])}" for name, part in attainment.items()),
+        f"KV cache {_share(pool['kv_cache_used'])}" if pool["kv_cache_used"] else "",
+        "resizing" if pool["is_resizing"] else "",
+        f"{pool['replaced_workers']} workers replaced" if pool["replaced_workers"] else "",
+    ]
+    return "; ".join(part for part in parts if part)
+
+
+def _devices(rows: Sequence[dict[str, Any]]) -> Table:
+    table = _table("device", "memory MiB", "of", "experts", "running", "waiting")
+    for row in rows:
+        memory = (_mib(row["memory_bytes"]), _mib(row["capacity_bytes"]))
+        table.add_row(*map(str, (row["device"], *memory, row["experts"], row["running"], row["waiting"])))
+    return table
+
+
+def _resizes(rows: Sequence[dict[str, Any]]) -> Table:
+    table = _table("resize", "phase", "ms", "MiB moved", "lower bound", "why not")
+    for row in rows:
+        size = f"{row['source']} -> {row['target']}"
+        moved = (_mib(row["bytes_moved"]), _mib(row["bytes_lower_bound"]))
+        table.add_row(size, row["phase"], f"{1000 * row['seconds']:.0f}", *moved, row["error"] or "")
+    return table
+
+
+def _table(*columns: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for at, column in enumerate(columns):
+        table.add_column(column, justify="left" if at == 0 or column in {"phase", "why not"} else "right")
+    return table
+
+
+def _mib(count: int | None) -> str:
+    return "?" if count is None else f"{count / _MIB:.1f}"
+
+
+def _share(share: float | None) -> str:
+    return "nothing yet" if share is None else f"{100 * share:.1f} %"
