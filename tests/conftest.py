@@ -17,6 +17,12 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Kernels are compiled into a folder of this run, for all of its processes."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.getbasetemp() / "cache")
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"

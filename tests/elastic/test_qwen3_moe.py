@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import torch
 from torch import Tensor
 
 from slarag.backends.elastic.errors import CheckpointError
+from slarag.backends.elastic.kernels.native import operations_for
 from slarag.backends.elastic.models.checkpoint import Checkpoint
 from slarag.backends.elastic.models.config import Qwen3MoeConfig
 from slarag.backends.elastic.models.experts import LocalExperts
+from slarag.backends.elastic.models.operations import Operations
 from slarag.backends.elastic.models.paged import Batch, PagedKV, Segment
 from slarag.backends.elastic.models.qwen3_moe import Qwen3Moe, load_shared
 from slarag.backends.elastic.models.random_model import make_random_model, make_tokenizer
@@ -21,14 +24,21 @@ from slarag.backends.elastic.models.random_model import make_random_model, make_
 from .conftest import TINY
 
 BLOCK_TOKENS = 4
+Make = Callable[[Qwen3MoeConfig], Operations]
 # Out of order on purpose: a sequence's blocks are wherever there was room.
 TABLES = [[5, 2, 9, 14, 3], [7, 1, 12, 6, 11], [4, 8, 10, 13, 15]]
 
 
-def load(folder: Path) -> tuple[Qwen3Moe, PagedKV]:
+@pytest.fixture(params=[Operations, operations_for], ids=["torch", "kernels"])
+def make(request: pytest.FixtureRequest) -> Make:
+    return request.param
+
+
+def load(folder: Path, make: Make) -> tuple[Qwen3Moe, PagedKV]:
     config = Qwen3MoeConfig.from_folder(folder)
     checkpoint = Checkpoint.open(folder)
-    model = Qwen3Moe(config, load_shared(checkpoint, config), LocalExperts.load(checkpoint, config))
+    operations = make(config)
+    model = Qwen3Moe(operations, load_shared(checkpoint, config), LocalExperts.load(checkpoint, operations))
     assert set(checkpoint.tensors_read.values()) == {1}
     checkpoint.close()
     return model, PagedKV.empty(config, 16, BLOCK_TOKENS, getattr(torch, config.dtype))
@@ -52,9 +62,9 @@ def prompts(seed: int, *lengths: int) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("kind", ["tiny_folder", "dense_folder"])
-def test_prefill_and_decode_match_transformers(kind: str, request: pytest.FixtureRequest) -> None:
+def test_prefill_and_decode_match_transformers(kind: str, make: Make, request: pytest.FixtureRequest) -> None:
     folder: Path = request.getfixturevalue(kind)
-    model, cache = load(folder)
+    model, cache = load(folder, make)
     [prompt] = prompts(0, 17)
     [expected] = reference(folder, [prompt])
     prefill = run(model, cache, [Segment(prompt[:11], 0, TABLES[0])])
@@ -64,8 +74,8 @@ def test_prefill_and_decode_match_transformers(kind: str, request: pytest.Fixtur
         torch.testing.assert_close(decoded[0], expected[position], rtol=0, atol=1e-4)
 
 
-def test_a_batch_of_prefills_chunks_and_decodes_matches_transformers(tiny_folder: Path) -> None:
-    model, cache = load(tiny_folder)
+def test_a_batch_of_prefills_chunks_and_decodes_matches_transformers(tiny_folder: Path, make: Make) -> None:
+    model, cache = load(tiny_folder, make)
     long, short, fresh = prompts(1, 18, 9, 7)
     expected = reference(tiny_folder, [long, short, fresh])
     run(model, cache, [Segment(long[:6], 0, TABLES[0]), Segment(short[:8], 0, TABLES[1])])
@@ -76,8 +86,8 @@ def test_a_batch_of_prefills_chunks_and_decodes_matches_transformers(tiny_folder
     torch.testing.assert_close(logits[8:], expected[2], rtol=0, atol=1e-4)
 
 
-def test_decodes_of_unequal_length_match_transformers(tiny_folder: Path) -> None:
-    model, cache = load(tiny_folder)
+def test_decodes_of_unequal_length_match_transformers(tiny_folder: Path, make: Make) -> None:
+    model, cache = load(tiny_folder, make)
     sequences = prompts(2, 18, 3, 9)
     expected = reference(tiny_folder, sequences)
     run(model, cache, [Segment(s[:-1], 0, t) for s, t in zip(sequences, TABLES, strict=True)])
@@ -87,10 +97,10 @@ def test_decodes_of_unequal_length_match_transformers(tiny_folder: Path) -> None
     torch.testing.assert_close(logits, torch.stack([e[-1] for e in expected]), rtol=0, atol=1e-4)
 
 
-def test_bfloat16_stays_near_float32(tmp_path: Path) -> None:
+def test_bfloat16_stays_near_float32(tmp_path: Path, make: Make) -> None:
     folder = make_random_model(tmp_path, replace(TINY, dtype="bfloat16"))
     [prompt] = prompts(3, 12)
-    model, cache = load(folder)
+    model, cache = load(folder, make)
     logits = run(model, cache, [Segment(prompt, 0, TABLES[0])])
     [expected] = reference(folder, [prompt])
     assert (logits - expected).abs().mean() < 0.05 * expected.std()

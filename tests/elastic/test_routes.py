@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slarag.backends.elastic.worker.routes import Group, Routes, owners_of
+from slarag.backends.elastic.models.experts import Group
+from slarag.backends.elastic.worker.routes import Routes, owners_of
 
 
 def test_owners_are_read_with_and_without_replicas() -> None:

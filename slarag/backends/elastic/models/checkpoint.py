@@ -17,6 +17,7 @@ from .config import BYTES_OF
 from .layout import Part, TensorSpec
 
 _MAX_HEADER_BYTES = 100_000_000
+SCALE = ".scale"
 _DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
@@ -69,7 +70,10 @@ class Checkpoint:
                 remedy="config.json and the weights must be of the same model",
             )
         self.tensors_read[part.source] = self.tensors_read.get(part.source, 0) + 1
-        if _DTYPES.get(entry.dtype) == dtype:
+        scale = self._entries.get(part.source + SCALE)
+        if scale is not None:
+            self._read_and_scale(entry, scale, target, dtype)
+        elif _DTYPES.get(entry.dtype) == dtype:
             self._read(entry, target)
         else:
             self._read_and_convert(entry, target, dtype)
@@ -97,6 +101,17 @@ class Checkpoint:
         self._read(entry, memoryview(raw))
         source = torch.frombuffer(raw, dtype=getattr(torch, _DTYPES[entry.dtype]))
         torch.frombuffer(target, dtype=getattr(torch, dtype)).copy_(source)
+
+    def _read_and_scale(self, entry: Entry, scale: Entry, target: memoryview, dtype: str) -> None:
+        """A matrix in int8, a scale a row (the embedded reader's)."""
+        import torch
+
+        raw, scales = bytearray(entry.num_bytes), bytearray(scale.num_bytes)
+        self._read(entry, memoryview(raw))
+        self._read(scale, memoryview(scales))
+        rows = torch.frombuffer(scales, dtype=torch.float32).view(*scale.shape, 1)
+        values = torch.frombuffer(raw, dtype=torch.int8).view(entry.shape).float() * rows
+        torch.frombuffer(target, dtype=getattr(torch, dtype)).copy_(values.view(-1))
 
     def _read_and_widen(self, entry: Entry, target: memoryview) -> None:
         """A bfloat16 is the upper half of its float32."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,12 @@ from torch import Tensor
 from .checkpoint import Checkpoint
 from .config import BYTES_OF, Qwen3MoeConfig
 from .layout import TensorSpec, expert_tensor
+
+if TYPE_CHECKING:
+    from .operations import Operations
+
+Group = tuple[int, int, int]
+"""Expert, first row, number of rows."""
 
 
 class Experts(Protocol):
@@ -38,22 +45,28 @@ def gated_mlp(hidden: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
     return F.linear(F.silu(gate) * up, down)
 
 
-def group_rows(chosen: Tensor, num_experts: int) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True, slots=True)
+class ExpertWeights:
+    """The experts of one layer. views: see `expert_views`. addresses: int64 [experts], where each starts."""
+
+    views: tuple[tuple[Tensor, Tensor], ...]
+    addresses: Tensor
+
+    @classmethod
+    def of(cls, flats: Iterable[Tensor], config: Qwen3MoeConfig) -> ExpertWeights:
+        """Of experts stored flat, which must stay where they are."""
+        views = tuple(expert_views(flat, config) for flat in flats)
+        return cls(views, torch.tensor([gate_up.data_ptr() for gate_up, _ in views]))
+
+
+def group_rows(chosen: Tensor, num_experts: int) -> tuple[Tensor, list[int]]:
     """Sort the (token, choice) pairs by expert.
 
-    chosen: int64 [tokens, k]. Returns the order of the flattened pairs and the number of pairs by expert, both int64.
+    chosen: int64 [tokens, k]. Returns the order of the flattened pairs and the number of pairs by expert.
     """
     flat = chosen.reshape(-1)
-    return torch.argsort(flat, stable=True), torch.bincount(flat, minlength=num_experts)
-
-
-def run_rows(rows: Tensor, counts: Sequence[int], experts: Sequence[tuple[Tensor, Tensor]], out: Tensor) -> None:
-    """Run consecutive groups of `rows` through `experts`, group by group, into `out` of the same shape."""
-    start = 0
-    for count, (gate_up, down) in zip(counts, experts, strict=True):
-        if count:
-            out[start : start + count] = gated_mlp(rows[start : start + count], gate_up, down)
-            start += count
+    counts: list[int] = torch.bincount(flat, minlength=num_experts).tolist()
+    return torch.argsort(flat, stable=True), counts
 
 
 def combine(sorted_rows: Tensor, order: Tensor, weights: Tensor) -> Tensor:
@@ -74,26 +87,20 @@ def read_tensor(checkpoint: Checkpoint, spec: TensorSpec, dtype: str) -> Tensor:
 class LocalExperts:
     """All experts in this process; the reference for the distributed ones."""
 
-    def __init__(self, config: Qwen3MoeConfig, weights: Mapping[tuple[int, int], Tensor]) -> None:
-        self._experts = {
-            layer: [expert_views(weights[layer, expert], config) for expert in range(config.num_experts)]
-            for layer in config.sparse_layers
-        }
-        self._num_experts = config.num_experts
+    def __init__(self, operations: Operations, weights: Mapping[int, ExpertWeights]) -> None:
+        self._operations = operations
+        self._weights = weights
 
     @classmethod
-    def load(cls, checkpoint: Checkpoint, config: Qwen3MoeConfig) -> LocalExperts:
+    def load(cls, checkpoint: Checkpoint, operations: Operations) -> LocalExperts:
         """Read every expert into ordinary memory."""
-        weights: dict[tuple[int, int], Tensor] = {}
+        config = operations.config
+        weights: dict[int, ExpertWeights] = {}
         for layer in config.sparse_layers:
-            for expert in range(config.num_experts):
-                weights[layer, expert] = read_tensor(checkpoint, expert_tensor(config, layer, expert), config.dtype)
-        return cls(config, weights)
+            specs = (expert_tensor(config, layer, expert) for expert in range(config.num_experts))
+            weights[layer] = ExpertWeights.of([read_tensor(checkpoint, spec, config.dtype) for spec in specs], config)
+        return cls(operations, weights)
 
     def run(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
         """See `Experts.run`."""
-        order, counts = group_rows(chosen, self._num_experts)
-        rows = hidden[order // chosen.shape[1]]
-        out = torch.empty_like(rows)
-        run_rows(rows, counts.tolist(), self._experts[layer], out)
-        return combine(out, order, weights)
+        return self._operations.mix_experts(self._weights[layer], hidden, chosen, weights)

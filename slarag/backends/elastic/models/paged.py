@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -70,12 +71,13 @@ class Prefill:
     mask: Tensor | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Batch:
     """Segments laid out for a forward pass. All index tensors are int64.
 
     tokens, positions, blocks, offsets: [tokens]. decode_rows: rows of the one-token segments; decode_table [n, blocks]
-    and decode_mask [n, 1, 1, context] go with them. last_rows: the row of each segment's last token, in segment order.
+    and decode_lengths [n], tokens with the new one, go with them. last_rows: the row of each segment's last token, in
+    segment order.
     """
 
     tokens: Tensor
@@ -84,9 +86,17 @@ class Batch:
     offsets: Tensor
     decode_rows: Tensor
     decode_table: Tensor
-    decode_mask: Tensor
+    decode_lengths: Tensor
     prefills: tuple[Prefill, ...]
     last_rows: Tensor
+    block_tokens: int
+
+    @cached_property
+    def decode_mask(self) -> Tensor:
+        """What each one-token segment sees of its blocks: [n, 1, 1, context]."""
+        block_tokens = self.block_tokens
+        inside = torch.arange(self.decode_table.shape[1] * block_tokens) < self.decode_lengths[:, None]
+        return inside[:, None, None, :]
 
     @classmethod
     def of(cls, segments: Sequence[Segment], block_tokens: int) -> Batch:
@@ -103,7 +113,7 @@ class Batch:
             blocks.extend(segment.blocks[position // block_tokens] for position in span)
         where = torch.tensor(positions)
         decodes = [index for index, segment in enumerate(segments) if len(segment.tokens) == 1]
-        table, mask = _decode_layout([segments[index] for index in decodes], block_tokens)
+        table, lengths = _decode_layout([segments[index] for index in decodes], block_tokens)
         return cls(
             tokens=torch.tensor(tokens),
             positions=where,
@@ -111,13 +121,14 @@ class Batch:
             offsets=where % block_tokens,
             decode_rows=torch.tensor([first_rows[index] for index in decodes], dtype=torch.int64),
             decode_table=table,
-            decode_mask=mask,
+            decode_lengths=lengths,
             prefills=tuple(
                 _prefill(segment, row, block_tokens)
                 for segment, row in zip(segments, first_rows, strict=True)
                 if len(segment.tokens) > 1
             ),
             last_rows=torch.tensor([row + len(s.tokens) - 1 for s, row in zip(segments, first_rows, strict=True)]),
+            block_tokens=block_tokens,
         )
 
 
@@ -126,8 +137,7 @@ def _decode_layout(segments: Sequence[Segment], block_tokens: int) -> tuple[Tens
     width = max(used, default=0)
     rows = [[*s.blocks[:n], *[0] * (width - n)] for s, n in zip(segments, used, strict=True)]
     lengths = torch.tensor([segment.start + 1 for segment in segments], dtype=torch.int64)
-    inside = torch.arange(width * block_tokens) < lengths[:, None]
-    return torch.tensor(rows, dtype=torch.int64).reshape(len(rows), width), inside[:, None, None, :]
+    return torch.tensor(rows, dtype=torch.int64).reshape(len(rows), width), lengths
 
 
 def _prefill(segment: Segment, row: int, block_tokens: int) -> Prefill:

@@ -11,11 +11,9 @@ from ..device_layout import KV, SHARED, WORKSPACE, DeviceLayout
 from ..memory.arena import Region
 from ..memory.pages import Run
 from ..memory.space import AddressSpace
-from ..models.experts import expert_views
+from ..models.experts import ExpertWeights
 from ..models.layout import block_shape
 from ..models.paged import PagedKV
-
-ExpertViews = tuple[Tensor, Tensor]
 
 
 def map_region(file: int, region: Region, page_bytes: int) -> AddressSpace:
@@ -51,7 +49,7 @@ class ExpertSpace:
         self._num_experts = layout.config.num_experts
         slots = len(self._layers) * self._num_experts
         self._space = AddressSpace(max(1, slots) * self._stride, layout.page_bytes)
-        self.views = {layer: [self._view(layout, layer, e) for e in range(self._num_experts)] for layer in self._layers}
+        self.weights = {layer: self._weights(layout, layer) for layer in self._layers}
 
     def take_in(self, file: int, experts: Iterable[tuple[int, int, Iterable[Run]]]) -> None:
         """Map (layer, expert, runs of its pages)."""
@@ -66,9 +64,10 @@ class ExpertSpace:
     def _offset(self, layer: int, expert: int) -> int:
         return (self._layers[layer] * self._num_experts + expert) * self._stride
 
-    def _view(self, layout: DeviceLayout, layer: int, expert: int) -> ExpertViews:
-        data = self._space.view(self._offset(layer, expert), layout.expert_bytes)
-        return expert_views(torch.frombuffer(data, dtype=getattr(torch, layout.dtype)), layout.config)
+    def _weights(self, layout: DeviceLayout, layer: int) -> ExpertWeights:
+        dtype = getattr(torch, layout.dtype)
+        places = (self._space.view(self._offset(layer, e), layout.expert_bytes) for e in range(self._num_experts))
+        return ExpertWeights.of([torch.frombuffer(place, dtype=dtype) for place in places], layout.config)
 
 
 class DeviceMemory:

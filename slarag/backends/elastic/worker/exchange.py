@@ -13,14 +13,13 @@ import contextlib
 import select
 import socket
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..models.experts import gated_mlp
-from .device_memory import ExpertViews, Workspace
-from .routes import Group
+from ..models.experts import Group
+from .device_memory import Workspace
 
 _HEADER = struct.Struct("<BiiQi")
 _CALL, _REPLY = 0, 1
@@ -48,8 +47,8 @@ class _Pending:
 class Exchange:
     """One device's side of all calls.
 
-    inbox: where datagrams for this device arrive. experts: views by layer and expert, see `ExpertSpace.views`.
-    on_control is called when `control` can be read while this worker waits.
+    inbox: where datagrams for this device arrive. run_groups(layer, groups, rows, out) runs rows through this device's
+    experts. on_control is called when `control` can be read while this worker waits.
     """
 
     def __init__(
@@ -59,13 +58,13 @@ class Exchange:
         *,
         inbox: socket.socket,
         control: socket.socket,
-        experts: Mapping[int, Sequence[ExpertViews]],
+        run_groups: Callable[[int, Sequence[Group], Tensor, Tensor], None],
         on_control: Callable[[], None],
     ) -> None:
         self.device = device
         self.peers: dict[int, Peer] = {}
         self._inbox = inbox
-        self._experts = experts
+        self.run_groups = run_groups
         self._pending: dict[int, _Pending] = {}
         self._next_call = incarnation << _INCARNATION_SHIFT
         self._on_control = on_control
@@ -123,13 +122,6 @@ class Exchange:
         for number, pending in left.items():
             dispatch(pending.layer, pending.groups)
             del self._pending[number]
-
-    def run_groups(self, layer: int, groups: Sequence[Group], rows: Tensor, out: Tensor) -> None:
-        """Run groups of `rows` through this device's experts into `out`."""
-        experts = self._experts[layer]
-        for expert, start, count in groups:
-            gate_up, down = experts[expert]
-            out[start : start + count] = gated_mlp(rows[start : start + count], gate_up, down)
 
     def _post(self, number: int) -> None:
         pending = self._pending[number]

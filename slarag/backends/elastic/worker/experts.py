@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..models.config import Qwen3MoeConfig
-from ..models.experts import combine, group_rows, run_rows
+from ..models.experts import Group, combine, group_rows
+from ..models.operations import Operations
 from .device_memory import DeviceMemory
 from .exchange import Exchange
-from .routes import Group, Owners, Routes
+from .routes import Owners, Routes
 
 
 class DistributedExperts:
@@ -20,10 +20,12 @@ class DistributedExperts:
     The mix adds in the order of the router's choices, so its result does not depend on where the experts are.
     """
 
-    def __init__(self, exchange: Exchange, memory: DeviceMemory, config: Qwen3MoeConfig) -> None:
+    def __init__(self, exchange: Exchange, memory: DeviceMemory, operations: Operations) -> None:
+        config = operations.config
         self._exchange = exchange
+        self._operations = operations
         self._workspace = memory.workspace
-        self._experts = memory.experts.views
+        self._weights = memory.experts.weights
         self._counts = {layer: torch.zeros(config.num_experts, dtype=torch.int64) for layer in config.sparse_layers}
         self._num_experts = config.num_experts
         self._routes = Routes(exchange.device, {})
@@ -50,25 +52,18 @@ class DistributedExperts:
     def run(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
         """See `models.experts.Experts.run`."""
         self._exchange.pump(0)
-        order, counts = group_rows(chosen, self._num_experts)
-        self._counts[layer] += counts
-        rows = order // chosen.shape[1]
+        self._counts[layer] += torch.bincount(chosen.view(-1), minlength=self._num_experts)
         if self._routes.is_here(layer):
-            out = self._run_alone(layer, hidden.index_select(0, rows), counts.tolist())
+            mixed = self._operations.mix_experts(self._weights[layer], hidden, chosen, weights)
         else:
-            torch.index_select(hidden, 0, rows, out=self._workspace.sent[: len(order)])
-            out = self._run_together(layer, counts.tolist())[: len(order)]
-        mixed = combine(out, order, weights)
+            mixed = self._run_together(layer, hidden, chosen, weights)
         while self._after:
             self._after.pop(0)()
         return mixed
 
-    def _run_alone(self, layer: int, rows: Tensor, counts: Sequence[int]) -> Tensor:
-        out = torch.empty_like(rows)
-        run_rows(rows, counts, self._experts[layer], out)
-        return out
-
-    def _run_together(self, layer: int, counts: Sequence[int]) -> Tensor:
+    def _run_together(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
+        order, counts = group_rows(chosen, self._num_experts)
+        torch.index_select(hidden, 0, order // chosen.shape[1], out=self._workspace.sent[: len(order)])
         groups: list[Group] = []
         start = 0
         for expert, count in enumerate(counts):
@@ -79,7 +74,7 @@ class DistributedExperts:
         self._dispatch(layer, groups)
         self._exchange.wait()
         self._is_running = False
-        return self._workspace.received
+        return combine(self._workspace.received[: len(order)], order, weights)
 
     def _dispatch(self, layer: int, groups: Sequence[Group]) -> None:
         shares = self._routes.split(layer, groups)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-Group = tuple[int, int, int]
-"""Expert, first row, number of rows."""
+from ..models.experts import Group
+
 Owners = Mapping[int, Sequence[Sequence[int]]]
 """By layer with experts: the devices of each expert, one or more."""
 

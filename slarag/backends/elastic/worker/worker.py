@@ -10,14 +10,18 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from .. import wire
 from ..device_layout import DeviceLayout
+from ..kernels.native import operations_for
 from ..memory.arena import Region
 from ..memory.pages import pages_of
+from ..models.experts import Group
 from ..models.qwen3_moe import Qwen3Moe
 from .device_memory import DeviceMemory, Workspace
 from .exchange import Exchange, Peer
@@ -121,13 +125,14 @@ class _Device:
         regions = {name: Region(size, pages_of(runs)) for name, (size, runs) in message["regions"].items()}
         self._layout = layout
         self._file, inbox = files[0], files[1]
+        self._operations = operations_for(replace(layout.config, dtype=layout.dtype))
         self.memory = DeviceMemory(layout, self._file, regions)
         self.exchange = Exchange(
             message["device"],
             message["incarnation"],
             inbox=socket.socket(fileno=inbox),
             control=control,
-            experts=self.memory.experts.views,
+            run_groups=self._run_groups,
             on_control=on_control,
         )
         if message["incarnation"]:
@@ -136,10 +141,13 @@ class _Device:
         self.take_in(message["experts"])
         for index, peer in enumerate(message["peers"]):
             self.add_peer(peer, files[2 + 2 * index : 4 + 2 * index])
-        self.experts = DistributedExperts(self.exchange, self.memory, layout.config)
+        self.experts = DistributedExperts(self.exchange, self.memory, self._operations)
         self.experts.place(owners_of(message["owners"]), (), lambda: None)
-        model = Qwen3Moe(layout.config, self.memory.weights(), self.experts)
+        model = Qwen3Moe(self._operations, self.memory.weights(), self.experts)
         self.runner = StepRunner(model, self.memory.cache())
+
+    def _run_groups(self, layer: int, groups: Sequence[Group], rows: Tensor, out: Tensor) -> None:
+        self._operations.run_groups(self.memory.experts.weights[layer], groups, rows, out)
 
     def take_in(self, experts: Sequence[tuple[int, int, list[tuple[int, int]]]]) -> None:
         """Map experts (layer, expert, page runs) of this device's arena."""

@@ -22,6 +22,7 @@ from typing import NoReturn
 import torch
 
 from .. import wire
+from ..kernels.build import library
 from ..memory import libc
 from .beat import beat
 from .worker import Worker
@@ -120,6 +121,7 @@ def _main() -> None:
     libc.die_with_parent(signal.SIGKILL)
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
+    library()
     connection = socket.socket(fileno=args.socket)
     wire.send(connection, {"pid": os.getpid()})
     Zygote(connection, mmap.mmap(args.board, 0)).serve()

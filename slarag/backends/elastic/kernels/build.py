@@ -1,0 +1,64 @@
+"""Compiles `kernels.cpp` once per machine and source, and loads it."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("kernels.cpp")
+_FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC")
+_COMPILERS = ("c++", "g++", "clang++")
+_COMPILE_SECONDS = 120
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The compiled kernels, built at the first call; None where there is no compiler or nowhere to keep them."""
+    compiler = next(filter(None, map(shutil.which, _COMPILERS)), None)
+    if compiler is None:
+        return None
+    try:
+        file = cache_folder() / f"kernels-{_key(compiler)}.so"
+        if not file.exists():
+            _compile(compiler, file)
+        return ctypes.CDLL(str(file))
+    except (OSError, subprocess.SubprocessError) as error:
+        logging.getLogger(__name__).warning("kernels were not compiled, torch is used instead: %s", error)
+        return None
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels are kept: `$XDG_CACHE_HOME/slarag`, else `~/.cache/slarag`."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "slarag"
+
+
+def _key(compiler: str) -> str:
+    """What the result depends on: source, flags, compiler, and what the processor can."""
+    parts = [SOURCE.read_bytes(), " ".join(_FLAGS).encode(), os.path.realpath(compiler).encode(), _processor().encode()]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+
+
+def _processor() -> str:
+    found = Path("/proc/cpuinfo")
+    lines = found.read_text(encoding="utf-8").splitlines() if found.exists() else []
+    wanted = [line for line in lines if line.startswith(("flags", "Features", "model name"))]
+    return "\n".join([platform.machine(), *sorted(set(wanted))])
+
+
+def _compile(compiler: str, file: Path) -> None:
+    """Into a folder that is the user's alone; moved into place whole, so that two at once do no harm."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+        made = Path(folder) / file.name
+        command = [compiler, *_FLAGS, str(SOURCE), "-o", str(made)]
+        subprocess.run(command, check=True, capture_output=True, timeout=_COMPILE_SECONDS, stdin=subprocess.DEVNULL)
+        made.replace(file)
