@@ -3,8 +3,8 @@
     python bench/depth.py --data FILE [--limit N] [--reader FOLDER] [--also NAME=FOLDER ...] [--json]
 
 FILE holds question rows in the form of the reader's training data (`context`, `question`, `answers`, `is_impossible`).
-`f1_budget_B` is over all questions with the reader's threshold, `f1_forced_budget_B` the best span on the answerable
-ones, `seconds_budget_B` for 1,000 questions, `flops_budget_B` the share of the full model's FLOPs that was really spent,
+`f1_budget_B` is over all questions with the threshold of the reader, `f1_forced_budget_B` the best span on the
+answerable ones, `seconds_budget_B` for 1,000 questions, `flops_budget_B` the share of the full FLOPs really spent,
 `time_ratio_B` the time over that of the full budget. `NAME_...` are the same of the readers given with --also; those
 without a budget are read in full.
 """

@@ -16,6 +16,7 @@ from .config import EncoderConfig
 from .experts import RoutedFeedForward
 from .model import Reader
 from .parent import PARENT_NAME, load_parent_weights
+from .storage import Storage, packed, unpacked
 
 SHIPPED = Path(__file__).parent / "weights"
 FORMAT = 1
@@ -36,11 +37,10 @@ class ReaderSettings:
     answer_threshold: float = 0.5
 
 
-def save_reader(model: Reader, settings: ReaderSettings, folder: Path, *, dtype: torch.dtype = torch.bfloat16) -> None:
+def save_reader(model: Reader, settings: ReaderSettings, folder: Path, *, storage: Storage = "bfloat16") -> None:
     """Write the trained tensors (the parent's embeddings are left out) and `reader.json` to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: value.detach().to(dtype).contiguous() for name, value in model.stored().items()}
-    save_file(tensors, folder / "reader.safetensors")
+    save_file(packed(model.stored(), storage), folder / "reader.safetensors")
     head = {
         "format": FORMAT,
         "parent": PARENT_NAME,
@@ -64,7 +64,7 @@ def load_reader(folder: Path | None = None, *, parent: Path | None = None) -> tu
     model = build_reader(head)
     parent_weights = load_parent_weights(parent)
     embeddings = {f"encoder.{name}": value for name, value in parent_weights.items() if name.startswith("embeddings.")}
-    model.load_state_dict({**embeddings, **{name: tensor.float() for name, tensor in tensors.items()}})
+    model.load_state_dict({**embeddings, **unpacked(tensors)})
     return model.eval(), settings_of(head)
 
 

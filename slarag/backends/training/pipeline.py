@@ -36,7 +36,9 @@ class ReaderScores:
 def make_reader(recipe: Recipe, data: Path, run: Path, out: Path, report: Report = print) -> ReaderScores:
     """Train by `recipe` on the files under `data` (resuming in folder `run`), then evaluate and write folder `out`."""
     weights = train_reader(recipe, data, run, report)
-    save_reader(load_run(weights, recipe), ReaderSettings(rank_exponent=recipe.rank_exponent), out)
+    save_reader(
+        load_run(weights, recipe), ReaderSettings(rank_exponent=recipe.rank_exponent), out, storage=recipe.storage
+    )
     scores = evaluate_reader(recipe, data, out, report)
     write_card(out / "MODEL_CARD.md", recipe, scores, read_progress(run))
     return scores
@@ -66,7 +68,7 @@ def evaluate_reader(recipe: Recipe, data: Path, folder: Path, report: Report = p
         reading = score_reading([rows[i] for i in rest], [readings[i] for i in rest], settings)
         report(f"reading: {reading}")
         original, _ = load_reader(folder)
-        save_reader(original, settings, folder)
+        save_reader(original, settings, folder, storage=recipe.storage)
     claims: dict[str, ClaimScores] = {}
     for name in recipe.unseen_claims:
         rows = list(read_rows(data / name))

