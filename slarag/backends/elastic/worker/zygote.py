@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import logging
 import mmap
 import os
@@ -122,6 +123,9 @@ def _main() -> None:
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
     library()
+    # What is here is here to stay: workers that looked through it for garbage would copy all of its memory.
+    gc.collect()
+    gc.freeze()
     connection = socket.socket(fileno=args.socket)
     wire.send(connection, {"pid": os.getpid()})
     Zygote(connection, mmap.mmap(args.board, 0)).serve()
