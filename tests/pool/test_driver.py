@@ -12,6 +12,7 @@ import pytest
 from slarag.backends.pool.conformance import check_driver
 from slarag.backends.pool.controller import PoolController
 from slarag.backends.pool.driver import HttpPool
+from slarag.backends.pool.observation import Target
 from slarag.backends.pool.references import Static
 from slarag.sla.errors import BackendUnavailableError
 
@@ -104,9 +105,9 @@ def test_counters_that_were_set_back_count_from_zero() -> None:
 def test_while_it_switches_the_last_state_stands_and_no_second_resize_starts() -> None:
     async def use(pool: ImitatedVllm, driver: HttpPool) -> None:
         await driver.observe()
-        await driver.scale(3)
+        await driver.scale(Target(3))
         with pytest.raises(BackendUnavailableError, match="is running"):
-            await driver.scale(4)
+            await driver.scale(Target(4))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         seen = await driver.observe()
@@ -118,7 +119,7 @@ def test_while_it_switches_the_last_state_stands_and_no_second_resize_starts() -
 def test_a_failed_resize_leaves_the_size_and_says_why() -> None:
     async def use(pool: ImitatedVllm, driver: HttpPool) -> None:
         pool.fails = True
-        await driver.scale(3)
+        await driver.scale(Target(3))
         while (seen := await driver.observe()).is_resizing:  # noqa: ASYNC110
             await asyncio.sleep(0)
         assert seen.devices == 2
@@ -130,7 +131,7 @@ def test_a_failed_resize_leaves_the_size_and_says_why() -> None:
 def test_the_controller_asks_for_what_the_policy_wants_and_survives_a_pool_that_is_away() -> None:
     async def use(pool: ImitatedVllm, driver: HttpPool) -> None:
         controller = PoolController(driver, Static(3))
-        assert await controller.step() == 3
+        assert await controller.step() == Target(3)
         assert await controller.step() is None
         while (await driver.observe()).is_resizing:  # noqa: ASYNC110
             await asyncio.sleep(0)

@@ -1,21 +1,17 @@
-"""The simulator against what can be worked out by hand, and policies in it."""
+"""The simulator against what can be worked out by hand, and traces."""
 
 from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slarag.backends.pool.comparison import compare_policies
-from slarag.backends.pool.forecast import Forecast
-from slarag.backends.pool.observation import Observation
-from slarag.backends.pool.policy import ForecastPolicy, PolicyLimits
-from slarag.backends.pool.references import PredictedRate, QueueThreshold, Static, TargetOngoing
+from slarag.backends.pool.observation import Observation, Target
 from slarag.backends.pool.service import Objectives, ServiceModel
 from slarag.backends.pool.simulator import Simulator
 from slarag.backends.pool.trace import Arrival, load_trace, waves
@@ -40,15 +36,9 @@ class Script:
         self.sizes = list(sizes)
         self.seen: list[Observation] = []
 
-    def decide(self, seen: Observation) -> int:
+    def decide(self, seen: Observation) -> Target:
         self.seen.append(seen)
-        return self.sizes.pop(0) if self.sizes else seen.devices
-
-
-def seen(**changes: Any) -> Observation:
-    nothing = dict.fromkeys(("waiting", "running", "arrivals", "input_tokens", "output_tokens"), 0)
-    values: dict[str, Any] = {"now": 0.0, "devices": 2, "interval_s": 5.0, **nothing}
-    return Observation(**values | changes)
+        return Target(self.sizes.pop(0) if self.sizes else seen.devices)
 
 
 def test_one_request_takes_its_prefill_and_its_steps() -> None:
@@ -62,7 +52,7 @@ def test_one_request_takes_its_prefill_and_its_steps() -> None:
 def test_a_prompt_slows_the_answers_beside_it_and_they_slow_it() -> None:
     run = Simulator(MODEL, OBJECTIVES, [Arrival(0.0, 100, 1001), Arrival(1.0, 1000, 1)]).run(Script())
     # Ten parts of 0.1 s, each in a step of 0.011 s.
-    assert run.ttft_p99_s == pytest.approx(0.1)
+    assert run.ttft_p99_s == pytest.approx(0.1 + 0.99 * (1.11 - 0.1))
     slowed = Simulator(MODEL, Objectives(ttft_s=1.105), [Arrival(0.0, 100, 1001), Arrival(1.0, 1000, 1)]).run(Script())
     assert slowed.attainment == 0.5
 
@@ -96,61 +86,33 @@ def test_every_request_is_served_whatever_is_decided(seed: int, devices: int, si
     assert 0 <= run.attainment <= 1
 
 
-def test_forecasts_follow_a_trend_and_bound_its_noise() -> None:
-    forecast = Forecast()
-    for step in range(40):
-        forecast.observe(10 + 2 * step)
-    assert forecast.mean(1) == pytest.approx(90, rel=0.1)
-    assert forecast.upper(1, 0.95) >= forecast.mean(1)
-    flat = Forecast()
-    for step in range(200):
-        flat.observe(10 + (5 if step % 2 else -5))
-    assert flat.mean(3) == pytest.approx(10, abs=4)
-    assert flat.upper(3, 0.95) > 14
-    assert Forecast().mean(5) == 0
+def test_a_pool_that_refuses_while_it_switches_misses_what_comes_then() -> None:
+    trace = [Arrival(0.2 * k, 100, 2) for k in range(50)]
+    live = Simulator(MODEL, OBJECTIVES, trace, interval_s=1.0).run(Script(2))
+    refusing = Simulator(MODEL, OBJECTIVES, trace, interval_s=1.0, resize="refusing").run(Script(2))
+    assert (live.refused, live.attainment) == (0, 1.0)
+    # Three seconds of switching at five requests a second.
+    assert refusing.refused == pytest.approx(15, abs=1)
+    assert refusing.attainment == 1 - refusing.refused / 50
 
 
-def test_more_devices_are_not_asked_for_where_they_would_serve_less() -> None:
-    crowded = ServiceModel(
-        prefill_tokens_per_s=1000, step_base_s=0.01, step_per_answer_s=0.001, step_per_peer_s=0.2, chunk_tokens=100
-    )
-    limits = PolicyLimits(ceiling=8)
-    for model, grows in ((MODEL, True), (crowded, False)):
-        policy = ForecastPolicy(model, Objectives(ttft_s=1, itl_s=1.0), limits)
-        for _ in range(5):
-            rush = {"arrivals": 100, "input_tokens": 10_000, "output_tokens": 15_000, "waiting": 50}
-            wanted = policy.decide(seen(devices=2, running=8, **rush))
-        assert (wanted > 2) == grows
+def test_a_pool_of_no_device_wakes_up_for_a_request() -> None:
+    model = replace(MODEL, cold_start_s=7.0)
+    trace = [Arrival(0.0, 100, 2), Arrival(20.0, 100, 2), Arrival(21.0, 100, 2)]
+    run = Simulator(model, Objectives(ttft_s=7.2, itl_s=1.0), trace, interval_s=1.0).run(Script(0))
+    assert (run.cold_starts, run.requests, run.attainment) == (1, 3, 1.0)
+    # It left after two seconds of switching, and counts again from the command.
+    assert run.device_seconds == pytest.approx(1 + 2 + 7 + 0.2 + 0.022, abs=0.05)
 
 
-def test_nothing_is_decided_while_a_resize_runs_and_limits_hold() -> None:
-    policy = ForecastPolicy(MODEL, OBJECTIVES, PolicyLimits(floor=2, ceiling=5))
-    rush = {"arrivals": 1000, "input_tokens": 500_000, "waiting": 500}
-    assert policy.decide(seen(devices=3, is_resizing=True, **rush)) == 3
-    assert policy.decide(seen(devices=3, **rush)) == 5
-    quiet = ForecastPolicy(MODEL, OBJECTIVES, PolicyLimits(floor=2, ceiling=5))
-    sizes = [quiet.decide(seen(devices=4, now=5.0 * step)) for step in range(20)]
-    assert set(sizes) == {2}
-
-
-def test_references_do_what_they_say() -> None:
-    assert Static(3).decide(seen(devices=1)) == 3
-    queue = QueueThreshold(4, ceiling=3)
-    assert [queue.decide(seen(running=n)) for n in (9, 6, 3)] == [3, 2, 1]
-    ray = TargetOngoing(2.0)
-    sizes = [ray.decide(seen(now=float(t), running=10)) for t in range(5)]
-    assert sizes[-1] == 5
-    dynamo = PredictedRate(1.0)
-    assert dynamo.decide(seen(arrivals=50)) == 3
-
-
-def test_the_policy_holds_its_target_with_less_than_a_pool_of_the_size_of_the_peak() -> None:
-    trace = waves(600, low=0.5, high=4, period_s=300)
-    policy = ForecastPolicy(MODEL, OBJECTIVES, PolicyLimits(ceiling=16, margin=0.6))
-    run = Simulator(MODEL, OBJECTIVES, trace, devices=2).run(policy)
-    static = Simulator(MODEL, OBJECTIVES, trace, devices=run.peak_devices).run(Static(run.peak_devices))
-    assert run.attainment >= 0.95
-    assert run.device_seconds < 0.8 * static.device_seconds
+def test_devices_without_a_standby_boot_first() -> None:
+    model = replace(MODEL, boot_s=10.0)
+    trace = [Arrival(0.0, 30_000, 1)]
+    policies = [Script(3), Script(3)]
+    for policy, standbys in zip(policies, (2, 1), strict=True):
+        Simulator(model, OBJECTIVES, trace, standbys=standbys, interval_s=1.0).run(policy)
+    resizing = [sum(o.is_resizing for o in policy.seen) for policy in policies]
+    assert resizing == [2, 12]
 
 
 def test_traces_are_read_plain_and_packed_and_refused_when_broken(tmp_path: Path) -> None:
@@ -165,15 +127,3 @@ def test_traces_are_read_plain_and_packed_and_refused_when_broken(tmp_path: Path
     plain.write_text('{"t": 1}')
     with pytest.raises(DataError, match="cannot read the trace"):
         load_trace(plain)
-
-
-def test_the_comparison_keeps_each_policys_cheapest_run_that_attains() -> None:
-    trace = waves(120, low=0.5, high=3, period_s=60)
-    objectives = Objectives(ttft_s=4.0, itl_s=0.15, share=0.9)
-    found = compare_policies(MODEL, objectives, trace, ceiling=6)
-    assert set(found) == {"forecast", "static", "queue_threshold", "target_ongoing", "predicted_rate"}
-    runs = [run for run in found.values() if run is not None]
-    assert runs
-    assert all(run.attainment >= 0.9 and run.requests == len(trace) for run in runs)
-    impossible = compare_policies(MODEL, Objectives(ttft_s=0.001), trace, ceiling=2)
-    assert set(impossible.values()) == {None}

@@ -1,41 +1,157 @@
-"""slarag's policy against the references, each tuned to the same attainment on the same trace; simulated."""
+"""slarag's policy against the references on the same trace; everything here is simulated.
+
+slarag's policy runs once, with its defaults. Each reference is tuned with hindsight: a grid of its setting, and the
+cheapest run that attains the objective counts.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
 from .observation import Policy
 from .policy import ForecastPolicy, PolicyLimits
 from .references import PredictedRate, QueueThreshold, Static, TargetOngoing
 from .service import Objectives, ServiceModel
-from .simulator import SimulatedRun, Simulator
-from .trace import Arrival
+from .simulator import ResizeKind, SimulatedRun, Simulator
+from .trace import Arrival, load_trace
+
+SCHEMA = 1
+OURS = "forecast"
+_COARSE, _FINE = 24, 16
+_FIGURES = (
+    ("attainment", "share"),
+    ("device_seconds", "s"),
+    ("ttft_p99_s", "s"),
+    ("resizes", ""),
+    ("peak_devices", ""),
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ComparisonSettings:
+    """What is simulated.
+
+    model: of a device. minutes: of the trace, None for all. ceiling: devices at most. devices: at the start.
+    interval_s: between decisions. resize: whether the pool serves while it switches.
+    """
+
+    model: ServiceModel = field(default_factory=ServiceModel)
+    objectives: Objectives = field(default_factory=Objectives)
+    minutes: float | None = 60.0
+    ceiling: int = 32
+    devices: int = 2
+    interval_s: float = 5.0
+    resize: ResizeKind = "live"
+
+
+@dataclass(frozen=True, slots=True)
+class TunedRun:
+    """A policy's run. setting: that it was tuned to; None where nothing was."""
+
+    run: SimulatedRun
+    setting: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyComparison:
+    """Runs by policy; None for a reference that attains the objective with no setting."""
+
+    settings: ComparisonSettings
+    workload: Mapping[str, Any]
+    runs: Mapping[str, TunedRun | None]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document that benchmarks print, without the machine."""
+        figures = {
+            f"{name}_{figure}": {"value": getattr(found.run, figure), "unit": unit, "low": None, "high": None, "n": 1}
+            for name, found in self.runs.items()
+            if found is not None
+            for figure, unit in _FIGURES
+        }
+        tuned = {name: found and found.setting for name, found in self.runs.items()}
+        workload = {"simulated": True, **self.workload, **asdict(self.settings), "tuned_settings": tuned}
+        return {"schema": SCHEMA, "workload": workload, "figures": figures}
+
+    def table(self) -> str:
+        """For people, a line a policy, cheapest first."""
+        header = f"{'simulated':16} {'setting':>8} {'attained':>9} {'device-seconds':>15} {'resizes':>8} {'peak':>5}"
+        found = sorted(((n, r) for n, r in self.runs.items() if r), key=lambda item: item[1].run.device_seconds)
+        missing = [f"{name:16} attains the objective with no setting" for name, run in self.runs.items() if run is None]
+        return "\n".join([header, *(_line(name, tuned) for name, tuned in found), *missing])
+
+
+def compare(trace: Path, settings: ComparisonSettings | None = None) -> PolicyComparison:
+    """Compare on a trace file; raises `DataError` when it cannot be read."""
+    settings = settings or ComparisonSettings()
+    until_s = float("inf") if settings.minutes is None else 60 * settings.minutes
+    return compare_policies(load_trace(trace, until_s=until_s), settings, name=trace.name)
 
 
 def compare_policies(
-    model: ServiceModel, objectives: Objectives, trace: Sequence[Arrival], *, ceiling: int = 32
-) -> dict[str, SimulatedRun | None]:
-    """Each policy's cheapest run that attains `objectives.share`, by name; None where no setting does."""
+    trace: Sequence[Arrival], settings: ComparisonSettings, *, name: str = "made up"
+) -> PolicyComparison:
+    """Compare on arrivals that are there already."""
 
     def run(policy: Policy) -> SimulatedRun:
-        return Simulator(model, objectives, trace, devices=2).run(policy)
+        simulator = Simulator(
+            settings.model,
+            settings.objectives,
+            trace,
+            devices=settings.devices,
+            interval_s=settings.interval_s,
+            resize=settings.resize,
+        )
+        return simulator.run(policy)
 
-    def cheapest(policies: Iterable[Callable[[], Policy]]) -> SimulatedRun | None:
-        runs = [run(make()) for make in policies]
-        good = [found for found in runs if found.attainment >= objectives.share]
-        return min(good, key=lambda found: found.device_seconds, default=None)
-
-    def forecast(margin: float) -> Policy:
-        return ForecastPolicy(model, objectives, PolicyLimits(ceiling=ceiling, margin=margin, quantile=0.5))
-
-    return {
-        "forecast": cheapest((lambda m=m: forecast(m)) for m in _spread(0.5, 1.4)),
-        "static": cheapest((lambda n=n: Static(n)) for n in range(1, ceiling + 1)),
-        "queue_threshold": cheapest((lambda x=x: QueueThreshold(x, ceiling=ceiling)) for x in _spread(1, 32)),
-        "target_ongoing": cheapest((lambda x=x: TargetOngoing(x, ceiling=ceiling)) for x in _spread(1, 32)),
-        "predicted_rate": cheapest((lambda x=x: PredictedRate(x, ceiling=ceiling)) for x in _spread(0.4, 6, 40)),
+    tuner = _Tuner(run, settings.objectives.share)
+    ceiling = settings.ceiling
+    limits = PolicyLimits(ceiling=ceiling)
+    seconds = max(1.0, trace[-1].at - trace[0].at) if trace else 1.0
+    runs = {
+        OURS: TunedRun(run(ForecastPolicy(settings.model, settings.objectives, limits))),
+        "static": tuner.cheapest_size(ceiling),
+        "queue_threshold": tuner.cheapest(lambda x: QueueThreshold(x, ceiling=ceiling), 0.5, 128),
+        "target_ongoing": tuner.cheapest(lambda x: TargetOngoing(x, ceiling=ceiling), 0.5, 128),
+        "predicted_rate": tuner.cheapest(
+            lambda x: PredictedRate(x, ceiling=ceiling), len(trace) / seconds / ceiling, 8 * len(trace) / seconds
+        ),
     }
+    return PolicyComparison(settings, {"trace": name, "requests": len(trace), "seconds": seconds}, runs)
 
 
-def _spread(low: float, high: float, count: int = 16) -> list[float]:
-    return [low * (high / low) ** (index / (count - 1)) for index in range(count)]
+@dataclass(frozen=True, slots=True)
+class _Tuner:
+    """Tries settings. share: that must be attained."""
+
+    run: Callable[[Policy], SimulatedRun]
+    share: float
+
+    def cheapest_size(self, ceiling: int) -> TunedRun | None:
+        return self._best([TunedRun(self.run(Static(size)), size) for size in range(1, ceiling + 1)])
+
+    def cheapest(self, make: Callable[[float], Policy], low: float, high: float) -> TunedRun | None:
+        """A coarse grid over all of the range, then a fine one around its best."""
+        step = (high / low) ** (1 / (_COARSE - 1))
+        coarse = [self._try(make, low * step**index) for index in range(_COARSE)]
+        best = self._best(coarse)
+        if best is None or best.setting is None:
+            return None
+        finer = step ** (2 / (_FINE + 1))
+        start = best.setting / step
+        return self._best([best, *(self._try(make, start * finer**index) for index in range(1, _FINE + 1))])
+
+    def _try(self, make: Callable[[float], Policy], setting: float) -> TunedRun:
+        return TunedRun(self.run(make(setting)), setting)
+
+    def _best(self, runs: Sequence[TunedRun]) -> TunedRun | None:
+        good = [tuned for tuned in runs if tuned.run.attainment >= self.share]
+        return min(good, key=lambda tuned: tuned.run.device_seconds, default=None)
+
+
+def _line(name: str, tuned: TunedRun) -> str:
+    run, setting = tuned.run, "-" if tuned.setting is None else f"{tuned.setting:.3g}"
+    counts = f"{run.resizes:8} {run.peak_devices:5}"
+    return f"{name:16} {setting:>8} {100 * run.attainment:8.2f}% {run.device_seconds:15,.0f} {counts}"

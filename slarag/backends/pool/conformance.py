@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from .driver import PoolDriver
-from .observation import Observation
+from .observation import Observation, Target
 
 _PATIENCE_S = 60.0
 _PAUSE_S = 0.01
@@ -18,11 +18,11 @@ async def check_driver(driver: PoolDriver, *, other_size: int) -> None:
     if first.is_resizing:
         raise AssertionError("the pool resizes already")
     for size in (other_size, first.devices):
-        await driver.scale(size)
+        await driver.scale(Target(size))
         seen = await asyncio.wait_for(_until_done(driver), _PATIENCE_S)
         if seen.devices != size:
             raise AssertionError(f"asked for {size} devices, the driver says {seen.devices}")
-    await driver.scale(first.devices)
+    await driver.scale(Target(first.devices))
     seen = await asyncio.wait_for(_until_done(driver), _PATIENCE_S)
     if seen.devices != first.devices:
         raise AssertionError("a target that is reached already must change nothing")
@@ -38,6 +38,6 @@ async def _until_done(driver: PoolDriver) -> Observation:
 
 
 def _check_counts(seen: Observation) -> None:
-    counts = (seen.waiting, seen.running, seen.arrivals, seen.input_tokens, seen.output_tokens)
-    if min(counts) < 0 or seen.devices < 0 or seen.interval_s <= 0:
-        raise AssertionError(f"an observation with negative counts: {seen}")
+    counts = (seen.waiting, seen.running, seen.arrivals, seen.input_tokens, seen.output_tokens, seen.met)
+    if min(counts) < 0 or seen.met > seen.finished or seen.devices < 0 or seen.interval_s <= 0:
+        raise AssertionError(f"an observation that cannot be: {seen}")

@@ -7,7 +7,7 @@ import logging
 
 from ...sla.errors import BackendError
 from .driver import PoolDriver
-from .observation import Policy
+from .observation import Policy, Target
 
 _log = logging.getLogger(__name__)
 
@@ -19,6 +19,7 @@ class PoolController:
         self._driver = driver
         self._policy = policy
         self._interval_s = interval_s
+        self._standbys: int | None = None
 
     async def run(self) -> None:
         """Control until cancelled."""
@@ -26,15 +27,17 @@ class PoolController:
             await asyncio.sleep(self._interval_s)
             await self.step()
 
-    async def step(self) -> int | None:
-        """One round; returns the size that was asked for, None if nothing was changed."""
+    async def step(self) -> Target | None:
+        """One round; returns what was asked for, None if nothing was changed."""
         try:
             seen = await self._driver.observe()
             wanted = self._policy.decide(seen)
-            if wanted == seen.devices or seen.is_resizing:
+            has_enough_standbys = wanted.standbys in {None, self._standbys}
+            if seen.is_resizing or (wanted.devices == seen.devices and has_enough_standbys):
                 return None
             await self._driver.scale(wanted)
         except BackendError as error:
             _log.warning("the pool was not controlled this time: %s", error)
             return None
+        self._standbys = wanted.standbys
         return wanted

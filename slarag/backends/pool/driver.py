@@ -2,25 +2,29 @@
 
 Handled of vLLM 0.33: while it switches, every path but `/health` answers 503; a scale-up sets its counters back to
 zero; requests of removed ranks are aborted unless they are drained; the call to scale returns only when it is done, and
-there is no way back from one that failed.
+there is no way back from one that failed. Attainment comes from its histograms of the time to the first token and of
+the mean time per further token of a request.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import time
-from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import httpx
 
 from ...sla.errors import BackendReplyError, BackendUnavailableError
-from .observation import Observation
+from .observation import Observation, Target
+from .prometheus import Samples
+from .service import Objectives
 
-_SAMPLE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{[^}]*\})? ([-+.\deE]+|NaN)$", re.MULTILINE)
 _UNAVAILABLE = 503
+_RUNNING, _WAITING = "vllm:num_requests_running", "vllm:num_requests_waiting"
+_FINISHED = "vllm:request_success_total"
+_TTFT = "vllm:time_to_first_token_seconds"
+_ITL = ("vllm:request_time_per_output_token_seconds", "vllm:inter_token_latency_seconds")
 
 
 class PoolDriver(Protocol):
@@ -30,8 +34,8 @@ class PoolDriver(Protocol):
         """The pool now, and since the last call."""
         ...
 
-    async def scale(self, devices: int) -> None:
-        """Start to have `devices`; returns at once. `Observation.is_resizing` says when it is done."""
+    async def scale(self, target: Target) -> None:
+        """Start to have as many; returns at once. `Observation.is_resizing` says when it is done."""
         ...
 
     async def aclose(self) -> None:
@@ -42,8 +46,10 @@ class PoolDriver(Protocol):
 class HttpPool:
     """A pool behind vLLM's HTTP.
 
-    devices: how many it has now; vLLM does not say. token: for slarag's control calls. drain_timeout_s: how long
-    requests of a leaving device may go on (vLLM). Raises `BackendUnavailableError` when it cannot be reached.
+    devices: how many it has now; vLLM does not say. token: for slarag's control calls. objectives: that requests are
+    counted by. takes_standbys: it is told how many standbys to keep, as slarag's pool understands and vLLM does not.
+    drain_timeout_s: how long requests of a leaving device may go on (vLLM). Raises `BackendUnavailableError` when it
+    cannot be reached.
     """
 
     def __init__(
@@ -52,44 +58,41 @@ class HttpPool:
         *,
         devices: int,
         token: str = "",
+        objectives: Objectives | None = None,
+        takes_standbys: bool = False,
         drain_timeout_s: float = 120.0,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._client = httpx.AsyncClient(base_url=base_url, headers=headers, transport=transport, timeout=10.0)
+        self._objectives = objectives or Objectives()
+        self._takes_standbys = takes_standbys
         self._drain_timeout_s = drain_timeout_s
         self._devices = devices
         self._target = devices
         self._resize: asyncio.Task[None] | None = None
-        self._before: dict[str, float] = {}
+        self._before: Samples | None = None
         self._asked_at = time.monotonic()
         self.error: str | None = None
 
     async def observe(self) -> Observation:
         """See `PoolDriver.observe`. While the pool switches, what was seen last counts on, with no arrivals."""
         now = time.monotonic()
-        interval_s, self._asked_at = now - self._asked_at, now
-        metrics = await self._metrics()
-        if metrics is None:
-            return self._observation(now, interval_s, self._before, {})
-        counters = {name: value for name, value in metrics.items() if name.endswith("_total")}
-        since = {name: _increase(self._before.get(name, 0.0), value) for name, value in counters.items()}
-        in_flight_before = self._before.get("vllm:num_requests_running", 0.0) + self._before.get(
-            "vllm:num_requests_waiting", 0.0
-        )
-        first = not self._before
-        self._before = metrics
-        seen = self._observation(now, interval_s, metrics, {} if first else since)
-        finished = 0.0 if first else since.get("vllm:request_success_total", 0.0)
-        arrivals = finished + seen.waiting + seen.running - in_flight_before
-        return replace(seen, arrivals=max(0, round(arrivals)))
+        interval_s, self._asked_at = max(now - self._asked_at, 1e-6), now
+        samples = await self._samples()
+        before = self._before or samples or Samples()
+        if samples is None:
+            samples = before
+        else:
+            self._before = samples
+        return self._observation(now, interval_s, before, samples)
 
-    async def scale(self, devices: int) -> None:
+    async def scale(self, target: Target) -> None:
         """See `PoolDriver.scale`; a resize that runs is not interrupted, and the call is then refused."""
         if self._is_resizing:
             raise BackendUnavailableError("a resize is running", remedy="ask again when it is done")
-        self._target = devices
-        self._resize = asyncio.create_task(self._scale(devices))
+        self._target = target.devices
+        self._resize = asyncio.create_task(self._scale(target))
 
     async def aclose(self) -> None:
         """See `PoolDriver.aclose`."""
@@ -103,20 +106,22 @@ class HttpPool:
     def _is_resizing(self) -> bool:
         return self._resize is not None and not self._resize.done()
 
-    async def _scale(self, devices: int) -> None:
-        body = {"new_data_parallel_size": devices, "drain_timeout": self._drain_timeout_s}
+    async def _scale(self, target: Target) -> None:
+        body: dict[str, Any] = {"new_data_parallel_size": target.devices, "drain_timeout": self._drain_timeout_s}
+        if self._takes_standbys and target.standbys is not None:
+            body["standbys"] = target.standbys
         try:
             reply = await self._client.post("/scale_elastic_ep", json=body, timeout=None)
             self.error = None if reply.is_success else f"status {reply.status_code}: {reply.text[:200]}"
         except httpx.HTTPError as error:
             self.error = f"{type(error).__name__}: {error}"
         if self.error is None:
-            self._devices = devices
+            self._devices = target.devices
         else:
             self._target = self._devices
 
-    async def _metrics(self) -> dict[str, float] | None:
-        """The samples by name, labels added up; None while the pool switches."""
+    async def _samples(self) -> Samples | None:
+        """What it counts; None while the pool switches."""
         try:
             reply = await self._client.get("/metrics")
         except httpx.HTTPError as error:
@@ -125,27 +130,29 @@ class HttpPool:
             return None
         if not reply.is_success:
             raise BackendReplyError(f"/metrics answered {reply.status_code}")
-        found: dict[str, float] = {}
-        for name, value in _SAMPLE.findall(reply.text):
-            found[name] = found.get(name, 0.0) + float(value)
-        return found
+        return Samples.read(reply.text)
 
-    def _observation(
-        self, now: float, interval_s: float, metrics: dict[str, float], since: dict[str, float]
-    ) -> Observation:
+    def _observation(self, now: float, interval_s: float, before: Samples, seen: Samples) -> Observation:
+        finished = seen.since(before, _FINISHED)
+        in_flight = seen.get(_RUNNING) + seen.get(_WAITING)
+        arrivals = finished + in_flight - before.get(_RUNNING) - before.get(_WAITING)
         return Observation(
             now=now,
             devices=self._target,
-            waiting=round(metrics.get("vllm:num_requests_waiting", 0.0)),
-            running=round(metrics.get("vllm:num_requests_running", 0.0)),
-            arrivals=0,
-            input_tokens=round(since.get("vllm:prompt_tokens_total", 0.0)),
-            output_tokens=round(since.get("vllm:generation_tokens_total", 0.0)),
-            interval_s=max(interval_s, 1e-6),
+            waiting=round(seen.get(_WAITING)),
+            running=round(seen.get(_RUNNING)),
+            arrivals=max(0, round(arrivals)),
+            input_tokens=round(seen.since(before, "vllm:prompt_tokens_total")),
+            output_tokens=round(seen.since(before, "vllm:generation_tokens_total")),
+            finished=round(finished),
+            met=round(finished * self._met_share(before, seen)),
+            interval_s=interval_s,
             is_resizing=self._is_resizing,
         )
 
-
-def _increase(before: float, now: float) -> float:
-    """A counter's increase; one that is lower than before was set back, and all of it is new."""
-    return now - before if now >= before else now
+    def _met_share(self, before: Samples, seen: Samples) -> float:
+        """Requests that met both objectives, as if missing one said nothing about the other."""
+        ttft = seen.share_within(before, _TTFT, self._objectives.ttft_s)
+        itls = (seen.share_within(before, name, self._objectives.itl_s) for name in _ITL)
+        itl = next((share for share in itls if share is not None), None)
+        return (1.0 if ttft is None else ttft) * (1.0 if itl is None else itl)

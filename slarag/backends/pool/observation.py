@@ -1,4 +1,4 @@
-"""What a policy sees."""
+"""What a policy sees, and what it answers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ class Observation:
 
     now: seconds. devices: that serve, or will when the resize that runs is done. waiting: requests before their first
     token. running: requests after it. arrivals, input_tokens, output_tokens: of the interval; output_tokens are those
-    that were produced. interval_s: its length. is_resizing: a resize runs.
+    that were produced. finished: requests that ended in it; met: those of them that met their objectives.
+    interval_s: its length. is_resizing: a resize runs.
     """
 
     now: float
@@ -23,12 +24,25 @@ class Observation:
     input_tokens: int
     output_tokens: int
     interval_s: float
+    finished: int = 0
+    met: int = 0
     is_resizing: bool = False
 
 
-class Policy(Protocol):
-    """Says how many devices there should be. Called once an interval; keeps its own history."""
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a pool should have.
 
-    def decide(self, seen: Observation) -> int:
-        """The number of devices to have; the present one to change nothing."""
+    devices: that serve. standbys: booted processes without memory; None for as many as now.
+    """
+
+    devices: int
+    standbys: int | None = None
+
+
+class Policy(Protocol):
+    """Says how large a pool should be. Called once an interval; keeps its own history."""
+
+    def decide(self, seen: Observation) -> Target:
+        """The size to have; the present one to change nothing."""
         ...

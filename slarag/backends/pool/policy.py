@@ -1,113 +1,103 @@
-"""slarag's policy: enough devices for the forecast, and a resize only where it pays."""
+"""slarag's policy: the size at which devices and misses together cost least, and a resize only where it pays."""
 
 from __future__ import annotations
 
-from collections import deque
+import math
 from dataclasses import dataclass
 
-from .forecast import Forecast
-from .observation import Observation
+import numpy as np
+from numpy.typing import NDArray
+
+from .allowance import Allowance
+from .demand import Demand
+from .misses import Floats, missed_share, steady_state, throughput
+from .observation import Observation, Target
 from .service import Objectives, ServiceModel
 
+_SWITCHES_TO_PAY_FOR = 4.0
+_NODES = np.array([-math.sqrt(3), 0.0, math.sqrt(3)])
+_WEIGHTS = np.array([1 / 6, 2 / 3, 1 / 6])
+_LEAST_RATE = 1e-3
+_MOST_SIZES = 24
 _WORTH_IT = 1.02
-_REQUESTS_REMEMBERED = 1000.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PolicyLimits:
-    """floor and ceiling: of the number of devices. margin: share of a device's time that is planned to be used, by a
-    model that is careful about batches, so that more than 1 can be right.
-
-    quantile: of the forecast's error that is provided for.
-    """
+    """floor and ceiling: of the number of devices."""
 
     floor: int = 1
     ceiling: int = 64
-    margin: float = 0.75
-    quantile: float = 0.9
 
 
 class ForecastPolicy:
-    """Provides for the demand at the time when a resize that starts now is done.
+    """Looks ahead over the time in which a resize must pay for itself.
 
-    Demand is device time per second: what the requests of an interval cost at the largest batch that meets the
-    inter-token objective, by measured rates. The backlog must be gone within the first-token objective. A smaller pool
-    is taken only if the time that it will stay enough, judged by the recent past, saves more device time than the two
-    switches cost; a larger one only if the model says that it serves more.
+    For each size it works out the misses at the forecast demand, with the error of the forecast, the measured lengths
+    and the present backlog, and takes the size with the least sum of device-seconds, switches, and misses at their
+    price. The price follows the measured attainment, see `Allowance`; it is counted in what a request costs.
     """
 
     def __init__(self, model: ServiceModel, objectives: Objectives, limits: PolicyLimits) -> None:
         self._model = model
         self._objectives = objectives
         self._limits = limits
-        self._arrivals = Forecast()
-        self._input_per_request = _Mean(400.0)
-        self._output_per_request = _Mean(150.0)
-        self._wanted: deque[tuple[float, int]] = deque()
+        self._demand = Demand()
+        self._allowance = Allowance(objectives.share, _MOST_SIZES)
+        self._expected = 0.0
 
-    def decide(self, seen: Observation) -> int:
+    def decide(self, seen: Observation) -> Target:
         """See `Policy.decide`."""
-        self._learn(seen)
-        wanted = self._enough(seen)
-        self._wanted.append((seen.now, wanted))
-        if seen.is_resizing or wanted == seen.devices:
-            return seen.devices
-        if wanted > seen.devices:
-            return self._best_of(seen.devices, wanted)
-        return self._smaller(seen)
+        self._demand.observe(seen)
+        self._allowance.observe(seen, self._expected * seen.interval_s)
+        rate = self._demand.rate_after(seen.interval_s + self._model.scale_up_s)
+        rates = np.maximum(_LEAST_RATE, rate.mean + _NODES * rate.sd)[:, None]
+        sizes = self._sizes(rate.mean)
+        misses = self._misses(rates, sizes, 0.0)
+        self._allowance.remember(rate.mean, sizes, misses)
+        self._expected = float(np.interp(seen.devices, sizes, misses))
+        if seen.is_resizing:
+            return Target(seen.devices)
+        if backlog_s := self._backlog_s(seen):
+            misses = self._misses(rates, sizes, backlog_s)
+        return Target(self._cheapest(seen.devices, sizes, misses))
 
-    def _learn(self, seen: Observation) -> None:
-        self._arrivals.observe(seen.arrivals / seen.interval_s)
-        if seen.arrivals:
-            self._input_per_request.add(seen.input_tokens / seen.arrivals, seen.arrivals)
-        if seen.running and seen.arrivals:
-            self._output_per_request.add(seen.output_tokens / seen.arrivals, seen.arrivals)
+    def _cheapest(self, now: int, sizes: Floats, misses: Floats) -> int:
+        horizon_s = _SWITCHES_TO_PAY_FOR * (self._model.scale_up_s + self._model.scale_down_s)
+        costs = (sizes + self._allowance.price() * misses) * horizon_s + self._switch_seconds(now, sizes)
+        costs[~self._serves_more(now, sizes)] = np.inf
+        return int(sizes[costs.argmin()]) if np.isfinite(costs).any() else now
 
-    def _enough(self, seen: Observation) -> int:
-        """The fewest devices that carry forecast and backlog."""
-        ahead = 1 + self._model.scale_up_s / seen.interval_s
-        rate = self._arrivals.upper(ahead, self._limits.quantile)
-        late = max(0, seen.waiting - seen.devices) * self._model.prefill_seconds(int(self._input_per_request.value))
-        for devices in range(self._limits.floor, self._limits.ceiling):
-            capacity = devices * self._limits.margin
-            if rate * self._cost(devices) + late / self._objectives.ttft_s / 4 <= capacity:
-                return devices
-        return self._limits.ceiling
+    def _serves_more(self, now: int, sizes: Floats) -> NDArray[np.bool_]:
+        """Whether a size is smaller, or can do more: experts over more devices cost calls."""
+        lengths = self._demand.lengths
+        at_present = throughput(self._model, lengths, np.array([float(max(1, now))]))
+        return (sizes <= max(1, now)) | (throughput(self._model, lengths, sizes) > _WORTH_IT * at_present)
 
-    def _cost(self, devices: int) -> float:
-        """Device time of a request, seconds."""
-        batch = self._model.largest_batch(self._objectives.itl_s, devices)
-        # Beyond a quarter of what would fit, a larger batch saves little and costs latency.
-        batch = max(1, batch // 4)
-        return self._model.device_seconds(self._input_per_request.value, self._output_per_request.value, batch, devices)
+    def _backlog_s(self, seen: Observation) -> float:
+        """Work of the prompts that have no device yet."""
+        tokens = max(0, seen.waiting - seen.devices) * self._demand.lengths.input_tokens
+        return tokens / self._model.prefill_tokens_per_s
 
-    def _best_of(self, devices: int, wanted: int) -> int:
-        """The size up to `wanted` that serves most, by the model: experts over more devices cost calls."""
-        best = max(range(devices, wanted + 1), key=lambda size: size / self._cost(size))
-        is_worth_it = best / self._cost(best) > _WORTH_IT * devices / self._cost(devices)
-        return best if is_worth_it else devices
+    def _misses(self, rates: Floats, sizes: Floats, backlog_s: float) -> Floats:
+        """Expected misses per second, by size."""
+        shares = missed_share(self._model, self._objectives, rates, self._demand.lengths, sizes, backlog_s=backlog_s)
+        return _WEIGHTS @ (rates * shares)
 
-    def _smaller(self, seen: Observation) -> int:
-        """The most that was wanted over a time in which a smaller pool pays for shrinking and growing again."""
-        switch_s = self._model.scale_down_s + self._model.scale_up_s
-        hold_s = max(2 * switch_s, 2 * seen.interval_s)
-        while self._wanted and self._wanted[0][0] < seen.now - hold_s:
-            self._wanted.popleft()
-        peak = max(wanted for _, wanted in self._wanted)
-        saved = (seen.devices - peak) * hold_s
-        return peak if saved > switch_s else seen.devices
+    def _sizes(self, rate: float) -> Floats:
+        """Sizes that may be right, from the smallest that keeps up."""
+        low, high = max(1, self._limits.floor), self._limits.ceiling
+        while low < high:
+            middle = (low + high) // 2
+            state = steady_state(self._model, np.array([rate]), self._demand.lengths, np.array([middle]))
+            if state.busy[0] < 1:
+                high = middle
+            else:
+                low = middle + 1
+        top = min(self._limits.ceiling, low + 4 + math.ceil(8 * math.sqrt(low)))
+        return np.unique(np.linspace(low, top, _MOST_SIZES).round())
 
-
-class _Mean:
-    """A weighted mean over about the last thousand requests.
-
-    It moves slowly on purpose: tokens that an interval produced belong to requests of earlier ones, so a quick mean per
-    request would fall just when many arrive.
-    """
-
-    def __init__(self, start: float) -> None:
-        self.value = start
-
-    def add(self, value: float, weight: float) -> None:
-        share = weight / (weight + _REQUESTS_REMEMBERED)
-        self.value += share * (value - self.value)
+    def _switch_seconds(self, now: int, sizes: Floats) -> Floats:
+        """Device-seconds that the resize itself costs; one that shrinks is likely to be undone."""
+        up, down = self._model.scale_up_s, self._model.scale_down_s
+        return np.where(sizes > now, (sizes - now) * up, (now - sizes) * (up + down))

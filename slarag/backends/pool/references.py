@@ -6,8 +6,8 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 
-from .forecast import Forecast
-from .observation import Observation
+from .holt import Holt
+from .observation import Observation, Target
 
 
 @dataclass(slots=True)
@@ -16,9 +16,9 @@ class Static:
 
     devices: int
 
-    def decide(self, seen: Observation) -> int:
+    def decide(self, seen: Observation) -> Target:
         """See `Policy.decide`."""
-        return self.devices
+        return Target(self.devices)
 
 
 @dataclass(slots=True)
@@ -32,11 +32,11 @@ class QueueThreshold:
     floor: int = 1
     ceiling: int = 64
 
-    def decide(self, seen: Observation) -> int:
+    def decide(self, seen: Observation) -> Target:
         """See `Policy.decide`."""
-        load = (seen.waiting + seen.running) / seen.devices
+        load = (seen.waiting + seen.running) / max(1, seen.devices)
         change = 1 if load > self.per_device else -1 if load < self.per_device / 2 else 0
-        return min(self.ceiling, max(self.floor, seen.devices + change))
+        return Target(min(self.ceiling, max(self.floor, seen.devices + change)))
 
 
 @dataclass(slots=True)
@@ -53,7 +53,7 @@ class TargetOngoing:
     downscale_delay_s: float = 60.0
     _wanted: deque[tuple[float, int]] = field(default_factory=deque[tuple[float, int]])
 
-    def decide(self, seen: Observation) -> int:
+    def decide(self, seen: Observation) -> Target:
         """See `Policy.decide`."""
         wanted = math.ceil((seen.waiting + seen.running) / self.target)
         self._wanted.append((seen.now, min(self.ceiling, max(self.floor, wanted))))
@@ -61,9 +61,9 @@ class TargetOngoing:
             self._wanted.popleft()
         lately = [value for at, value in self._wanted if at >= seen.now - self.upscale_delay_s]
         if min(lately) > seen.devices:
-            return min(lately)
-        longest = [value for _, value in self._wanted]
-        return max(longest) if max(longest) < seen.devices else seen.devices
+            return Target(min(lately))
+        longest = max(value for _, value in self._wanted)
+        return Target(min(longest, seen.devices))
 
 
 @dataclass(slots=True)
@@ -76,11 +76,11 @@ class PredictedRate:
     rate_per_device: float
     floor: int = 1
     ceiling: int = 64
-    _forecast: Forecast = field(default_factory=Forecast)
+    _forecast: Holt = field(default_factory=Holt)
 
-    def decide(self, seen: Observation) -> int:
+    def decide(self, seen: Observation) -> Target:
         """See `Policy.decide`."""
         self._forecast.observe(seen.arrivals / seen.interval_s)
-        wanted = math.ceil(self._forecast.mean(1) / self.rate_per_device)
+        wanted = math.ceil(self._forecast.next / self.rate_per_device)
         step = min(1, max(-1, wanted - seen.devices))
-        return min(self.ceiling, max(self.floor, seen.devices + step))
+        return Target(min(self.ceiling, max(self.floor, seen.devices + step)))

@@ -11,17 +11,20 @@ class ServiceModel:
 
     prefill_tokens_per_s: of a prompt alone. chunk_tokens: of a prompt that go into one step beside the running answers.
     A decode step of b answers on n devices takes step_base_s + b * step_per_answer_s + (n - 1) * step_per_peer_s.
-    max_answers: in a device's batch. scale_up_s and scale_down_s: from the command to serving at the new size.
+    max_answers: in a device's batch. scale_up_s and scale_down_s: from the command to serving at the new size; boot_s
+    more for devices without a standby; cold_start_s: from no device to the first that serves.
     """
 
-    prefill_tokens_per_s: float
-    step_base_s: float
-    step_per_answer_s: float
+    prefill_tokens_per_s: float = 8000.0
+    step_base_s: float = 0.02
+    step_per_answer_s: float = 0.0004
     step_per_peer_s: float = 0.0
     chunk_tokens: int = 512
     max_answers: int = 64
     scale_up_s: float = 3.0
     scale_down_s: float = 2.0
+    boot_s: float = 10.0
+    cold_start_s: float = 30.0
 
     def step_seconds(self, answers: int, devices: int) -> float:
         """A decode step's duration."""

@@ -1,34 +1,36 @@
 """A pool in a discrete-event simulation: every figure that comes from it is simulated.
 
-A device advances all its answers at the same pace, which depends on how many they are, on whether a part of a prompt is
-in the step, and on the number of devices. So an answer ends when the device's count of steps reaches a number that is
-known at its start, and a trace costs a few events per request, not one per token.
+Two kinds of resize: "live", as slarag's, in which the pool serves on, and "refusing", as vLLM's, in which requests that
+arrive while it switches get status 503 and count as missed.
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Literal
 
-from .observation import Observation, Policy
+import numpy as np
+
+from .observation import Observation, Policy, Target
 from .service import Objectives, ServiceModel
+from .sim_device import SimDevice, SimRequest
 from .trace import Arrival
 
-
-@dataclass(eq=False, slots=True)
-class _Request:
-    arrival: Arrival
-    prefill_left: float
-    first_token_at: float = -1.0
-    ends_at_step: float = 0.0
+ResizeKind = Literal["live", "refusing"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SimulatedRun:
-    """What a policy achieved; simulated. attainment: share of requests that met both objectives."""
+    """What a policy achieved; simulated.
+
+    attainment: share of requests that met both objectives. device_seconds: from the command to join until the device
+    has left. refused: requests that got a 503. cold_starts: from no device at all. mean_standbys: over time.
+    """
 
     attainment: float
     device_seconds: float
@@ -36,60 +38,30 @@ class SimulatedRun:
     resizes: int
     peak_devices: int
     ttft_p99_s: float
+    refused: int = 0
+    cold_starts: int = 0
+    mean_standbys: float = 0.0
 
 
-@dataclass(eq=False, slots=True)
-class _Device:
-    """One device. steps: decode steps done, a fraction of one included."""
+@dataclass(slots=True)
+class _Tally:
+    """What is counted on the way."""
 
-    model: ServiceModel
-    number: int
-    at: float
-    prompts: deque[_Request] = field(default_factory=deque[_Request])
-    answers: list[tuple[float, int, _Request]] = field(default_factory=list[tuple[float, int, _Request]])
-    steps: float = 0.0
-    version: int = 0
-    is_leaving: bool = False
-
-    @property
-    def load(self) -> float:
-        """For choosing a device: prompts weigh by their work."""
-        return sum(r.prefill_left for r in self.prompts) * 20 + len(self.answers)
-
-    @property
-    def is_prefilling(self) -> bool:
-        return bool(self.prompts) and len(self.answers) < self.model.max_answers
-
-    def _paces(self, devices: int) -> tuple[float, float]:
-        """Seconds of prefill and decode steps per second."""
-        step = self.model.step_seconds(len(self.answers), devices) if self.answers else 0.0
-        if not self.is_prefilling:
-            return 0.0, 1 / step if step else 0.0
-        cycle = self.model.chunk_seconds + step
-        return self.model.chunk_seconds / cycle, 1 / cycle if step else 0.0
-
-    def advance(self, now: float, devices: int) -> float:
-        """Go on to `now`; returns the tokens produced."""
-        prefill, decode = self._paces(devices)
-        elapsed, self.at = now - self.at, now
-        if prefill:
-            self.prompts[0].prefill_left -= elapsed * prefill
-        self.steps += elapsed * decode
-        return elapsed * decode * len(self.answers)
-
-    def next_event(self, devices: int) -> float | None:
-        """When something ends, if nothing else happens."""
-        prefill, decode = self._paces(devices)
-        times: list[float] = []
-        if prefill:
-            times.append(max(0.0, self.prompts[0].prefill_left) / prefill)
-        if self.answers:
-            times.append(max(0.0, self.answers[0][0] - self.steps) / decode)
-        return self.at + min(times) if times else None
+    done: int = 0
+    met: int = 0
+    refused: int = 0
+    resizes: int = 0
+    cold_starts: int = 0
+    peak: int = 0
+    device_seconds: float = 0.0
+    standby_seconds: float = 0.0
 
 
 class Simulator:
-    """Replays a trace under a policy. interval_s: between decisions. devices: at the start."""
+    """Replays a trace under a policy; one run each.
+
+    interval_s: between decisions. devices: at the start. standbys: at the start, and for policies that name none.
+    """
 
     def __init__(
         self,
@@ -98,160 +70,220 @@ class Simulator:
         trace: Sequence[Arrival],
         *,
         devices: int = 1,
+        standbys: int = 1,
         interval_s: float = 5.0,
+        resize: ResizeKind = "live",
     ) -> None:
         self._model = model
         self._objectives = objectives
         self._trace = trace
         self._interval_s = interval_s
-        self._numbers = itertools.count()
+        self._resize_kind = resize
         self._order = itertools.count()
-        self._devices: dict[int, _Device] = {}
-        self._events: list[tuple[float, int, str, int, int]] = []
+        self._devices: dict[int, SimDevice] = {}
+        self._loads = np.full(max(64, devices), np.inf)
+        self._free = list(range(len(self._loads)))[::-1]
+        self._events: list[tuple[float, int, SimDevice | None, int]] = []
+        self._joining, self._leaving = 0, list[SimDevice]()
+        self._unrouted: deque[SimRequest] = deque()
         self._now = 0.0
-        self._produced = 0.0
+        self._standbys = standbys
+        self._target = devices
+        self._tally = _Tally(peak=devices)
+        self._seen = _Tally()
         self._ttfts: list[float] = []
-        self._met = 0
-        self._done = 0
         for _ in range(devices):
             self._join()
 
     def run(self, policy: Policy) -> SimulatedRun:
         """Replay the whole trace; ends when the last request has."""
-        device_seconds, resizes, peak, target = 0.0, 0, len(self._devices), len(self._devices)
-        arrivals = deque(self._trace)
-        seen: list[Arrival] = []
+        arrivals, since, events = deque(self._trace), list[Arrival](), self._events
         decision_at = self._interval_s
-        while self._done < len(self._trace):
-            at = min(
-                decision_at,
-                arrivals[0].at if arrivals else float("inf"),
-                self._events[0][0] if self._events else float("inf"),
-            )
-            device_seconds += (at - self._now) * max(target, len(self._devices))
-            self._now = at
-            if arrivals and arrivals[0].at == at:
-                seen.append(arrivals[0])
+        while self._tally.done < len(self._trace):
+            arrival_at = arrivals[0].at if arrivals else math.inf
+            event_at = events[0][0] if events else math.inf
+            self._pass_time(min(decision_at, arrival_at, event_at))
+            if arrival_at == self._now:
+                since.append(arrivals[0])
                 self._arrive(arrivals.popleft())
-            elif self._events and self._events[0][0] == at:
-                self._handle(heapq.heappop(self._events))
+            elif event_at == self._now:
+                self._handle(*heapq.heappop(events)[2:])
             else:
-                wanted = policy.decide(self._observe(seen, target))
+                self._apply(policy.decide(self._observe(since)))
+                since.clear()
                 decision_at += self._interval_s
-                seen.clear()
-                if wanted != target and target == self._serving:
-                    resizes += 1
-                    self._resize(wanted - target)
-                    target = wanted
-                    peak = max(peak, target)
-        ordered = sorted(self._ttfts)
+        return self._result()
+
+    def _pass_time(self, now: float) -> None:
+        elapsed = now - self._now
+        self._tally.device_seconds += elapsed * (len(self._devices) + self._joining)
+        self._tally.standby_seconds += elapsed * self._standbys
+        self._now = now
+
+    def _result(self) -> SimulatedRun:
+        tally = self._tally
         return SimulatedRun(
-            attainment=self._met / max(1, self._done),
-            device_seconds=device_seconds,
-            requests=self._done,
-            resizes=resizes,
-            peak_devices=peak,
-            ttft_p99_s=ordered[int(0.99 * (len(ordered) - 1))] if ordered else 0.0,
+            attainment=tally.met / max(1, tally.done),
+            device_seconds=tally.device_seconds,
+            requests=tally.done,
+            resizes=tally.resizes,
+            peak_devices=tally.peak,
+            ttft_p99_s=float(np.quantile(self._ttfts, 0.99)) if self._ttfts else 0.0,
+            refused=tally.refused,
+            cold_starts=tally.cold_starts,
+            mean_standbys=tally.standby_seconds / self._now if self._now else 0.0,
         )
 
     @property
-    def _serving(self) -> int:
-        return len(self._devices)
+    def _is_resizing(self) -> bool:
+        return bool(self._joining or self._leaving)
 
-    def _observe(self, seen: Sequence[Arrival], target: int) -> Observation:
+    def _observe(self, since: Sequence[Arrival]) -> Observation:
+        produced = 0.0
         for device in self._devices.values():
-            self._advance(device)
-        produced, self._produced = self._produced, 0.0
+            device.advance(self._now)
+            produced += device.produced
+            device.produced = 0.0
+        tally, before = self._tally, self._seen
+        self._seen = _Tally(done=tally.done, met=tally.met)
         return Observation(
             now=self._now,
-            devices=target,
-            waiting=sum(len(d.prompts) for d in self._devices.values()),
+            devices=self._target,
+            waiting=sum(len(d.prompts) for d in self._devices.values()) + len(self._unrouted),
             running=sum(len(d.answers) for d in self._devices.values()),
-            arrivals=len(seen),
-            input_tokens=sum(a.input_tokens for a in seen),
+            arrivals=len(since),
+            input_tokens=sum(a.input_tokens for a in since),
             output_tokens=int(produced),
+            finished=tally.done - before.done,
+            met=tally.met - before.met,
             interval_s=self._interval_s,
-            is_resizing=target != self._serving,
+            is_resizing=self._is_resizing,
         )
 
+    def _apply(self, wanted: Target) -> None:
+        is_in_use = len(self._unrouted) or any(d.prompts or d.answers for d in self._devices.values())
+        devices = max(wanted.devices, 1 if is_in_use else 0)
+        if devices != self._target and not self._is_resizing:
+            self._tally.resizes += 1
+            self._tally.peak = max(self._tally.peak, devices)
+            self._resize(devices - self._target)
+        if wanted.standbys is not None:
+            self._standbys = wanted.standbys
+
     def _resize(self, change: int) -> None:
+        is_cold = self._target == 0
+        self._target += change
         if change > 0:
-            for _ in range(change):
-                self._push(self._now + self._model.scale_up_s, "join", -1, 0)
-            return
-        for device in sorted(self._devices.values(), key=lambda d: d.load)[:-change]:
-            device.is_leaving = True
-            self._push(self._now + self._model.scale_down_s, "leave", device.number, 0)
+            self._joining = change
+            is_ready = not is_cold and change <= self._standbys
+            boot_s = 0.0 if is_ready else self._model.boot_s
+            seconds = self._model.cold_start_s if is_cold else self._model.scale_up_s + boot_s
+        else:
+            self._leaving = sorted(self._devices.values(), key=lambda device: device.load)[:-change]
+            for device in self._leaving:
+                self._loads[device.slot] = np.inf
+            seconds = self._model.scale_down_s
+        heapq.heappush(self._events, (self._now + seconds, next(self._order), None, 0))
 
-    def _join(self) -> None:
-        device = _Device(self._model, next(self._numbers), self._now)
-        self._devices[device.number] = device
+    def _handle(self, device: SimDevice | None, version: int) -> None:
+        if device is None:
+            self._finish_resize()
+        elif device.version == version:
+            self._finish_what_ended(device)
 
-    def _handle(self, event: tuple[float, int, str, int, int]) -> None:
-        _, _, kind, number, version = event
-        if kind == "join":
-            for device in self._devices.values():
-                self._advance(device)
-            self._join()
-            self._reschedule_all()
-        elif kind == "leave":
-            self._leave(self._devices[number])
-        elif number in self._devices and self._devices[number].version == version:
-            self._finish_what_ended(self._devices[number])
-
-    def _leave(self, leaving: _Device) -> None:
+    def _finish_resize(self) -> None:
         for device in self._devices.values():
-            self._advance(device)
-        del self._devices[leaving.number]
+            device.advance(self._now)
+        for _ in range(self._joining):
+            self._join()
+        left, self._joining, self._leaving = self._leaving, 0, []
+        for device in left:
+            device.version += 1
+            del self._devices[device.slot]
+            self._free.append(device.slot)
+        for device in left:
+            self._carry(device)
+        while self._unrouted and self._devices:
+            self._route(self._unrouted.popleft())
+        for device in self._devices.values():
+            self._update(device)
+        if self._unrouted:
+            self._wake()
+
+    def _carry(self, leaving: SimDevice) -> None:
+        """Take everything of a device that has left to the others."""
+        if not self._devices:
+            self._unrouted.extend(leaving.prompts)
+            return
         for ends, _, request in leaving.answers:
             target = self._least_loaded()
-            self._start_answer(target, request, ends - leaving.steps)
+            target.start_answer(request, ends - leaving.steps, next(self._order))
+            self._loads[target.slot] = target.load
         for request in leaving.prompts:
-            self._least_loaded().prompts.append(request)
-        self._reschedule_all()
+            self._route(request)
+
+    def _join(self) -> None:
+        if not self._free:
+            self._free = list(range(2 * len(self._loads) - 1, len(self._loads) - 1, -1))
+            self._loads = np.concatenate((self._loads, np.full(len(self._loads), np.inf)))
+        device = SimDevice(self._model, self._now, self._free.pop())
+        self._devices[device.slot] = device
+        self._loads[device.slot] = 0.0
 
     def _arrive(self, arrival: Arrival) -> None:
+        if self._resize_kind == "refusing" and self._is_resizing:
+            self._tally.done += 1
+            self._tally.refused += 1
+            return
+        request = SimRequest(arrival, self._model.prefill_seconds(arrival.input_tokens))
+        if len(self._devices) == len(self._leaving):
+            self._unrouted.append(request)
+            self._wake()
+            return
+        device = self._route(request)
+        if len(device.prompts) == 1:
+            self._update(device)
+
+    def _wake(self) -> None:
+        """A request at a pool of no device wakes one."""
+        if self._target == 0 and not self._is_resizing:
+            self._tally.cold_starts += 1
+            self._apply(Target(1))
+
+    def _route(self, request: SimRequest) -> SimDevice:
         device = self._least_loaded()
-        self._advance(device)
-        device.prompts.append(_Request(arrival, self._model.prefill_seconds(arrival.input_tokens)))
-        self._reschedule(device)
+        if not device.prompts:
+            device.advance(self._now)
+        device.prompts.append(request)
+        self._loads[device.slot] += request.prefill_left * self._model.prefill_tokens_per_s + 1
+        return device
 
-    def _least_loaded(self) -> _Device:
-        staying = [d for d in self._devices.values() if not d.is_leaving]
-        return min(staying, key=lambda d: d.load)
+    def _least_loaded(self) -> SimDevice:
+        return self._devices[int(self._loads.argmin())]
 
-    def _finish_what_ended(self, device: _Device) -> None:
-        self._advance(device)
-        if device.is_prefilling and device.prompts[0].prefill_left <= 1e-9:
-            request = device.prompts.popleft()
+    def _finish_what_ended(self, device: SimDevice) -> None:
+        device.advance(self._now)
+        request = device.take_prompt()
+        if request is not None:
             request.first_token_at = self._now
-            self._start_answer(device, request, request.arrival.output_tokens - 1)
-        while device.answers and device.answers[0][0] <= device.steps + 1e-6:
-            self._complete(heapq.heappop(device.answers)[2])
-        self._reschedule(device)
+            device.start_answer(request, request.arrival.output_tokens - 1, next(self._order))
+        while (done := device.take_answer()) is not None:
+            self._complete(done)
+        self._update(device)
 
-    def _start_answer(self, device: _Device, request: _Request, steps: float) -> None:
-        heapq.heappush(device.answers, (device.steps + steps, next(self._order), request))
-
-    def _complete(self, request: _Request) -> None:
-        self._done += 1
+    def _complete(self, request: SimRequest) -> None:
         ttft = request.first_token_at - request.arrival.at
         itl = (self._now - request.first_token_at) / max(1, request.arrival.output_tokens - 1)
         self._ttfts.append(ttft)
-        self._met += ttft <= self._objectives.ttft_s and itl <= self._objectives.itl_s
+        self._tally.done += 1
+        self._tally.met += ttft <= self._objectives.ttft_s and itl <= self._objectives.itl_s
 
-    def _advance(self, device: _Device) -> None:
-        self._produced += device.advance(self._now, self._serving)
-
-    def _reschedule(self, device: _Device) -> None:
+    def _update(self, device: SimDevice) -> None:
+        """After a change: its pace, its load and its next event."""
+        device.set_paces(len(self._devices))
         device.version += 1
-        at = device.next_event(self._serving)
+        if not math.isinf(self._loads[device.slot]):
+            self._loads[device.slot] = device.load
+        at = device.next_event()
         if at is not None:
-            self._push(at, "device", device.number, device.version)
-
-    def _reschedule_all(self) -> None:
-        for device in self._devices.values():
-            self._reschedule(device)
-
-    def _push(self, at: float, kind: str, number: int, version: int) -> None:
-        heapq.heappush(self._events, (max(at, self._now), next(self._order), kind, number, version))
+            heapq.heappush(self._events, (max(at, self._now), next(self._order), device, device.version))

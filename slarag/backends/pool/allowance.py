@@ -1,0 +1,77 @@
+"""How many misses are allowed, and what one is worth in device-seconds."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .misses import Floats
+from .observation import Observation
+
+_SPENT = 0.97
+_REPAID_IN_S = 1500.0
+_LEAST, _MOST = 0.3, 2.0
+_REMEMBERED = 360
+_CHEAPEST, _DEAREST = 1e-2, 1e5
+_HALVINGS = 20
+_SURE_MISSES = 10.0
+_FORGOTTEN = 0.997
+_NEVER = 1e9
+
+
+class Allowance:
+    """The price of a miss.
+
+    An objective for a share of requests allows misses, and they are all to be spent where they save most. With one
+    price for all moments that is so (the multiplier of a constraint; Boyd and Vandenberghe, Convex Optimization,
+    section 5.4). The price is the one at which the choices of the recent past would have spent what is allowed; what
+    was spent too much or too little so far is made up for soon, and expected misses are corrected by the measured ones.
+    share: of requests that must meet their objectives. width: sizes of a choice.
+    """
+
+    def __init__(self, share: float, width: int) -> None:
+        self._share = (1 - share) * _SPENT
+        self._credit = 0.0
+        self._expected = self._measured = _SURE_MISSES
+        self._count = 0
+        self._rates = np.zeros(_REMEMBERED)
+        self._sizes = np.full((_REMEMBERED, width), _NEVER)
+        self._misses = np.zeros((_REMEMBERED, width))
+
+    def observe(self, seen: Observation, expected_misses: float) -> None:
+        """Count an interval's misses, and those that were expected in it."""
+        missed = seen.finished - seen.met
+        self._credit += self._share * seen.finished - missed
+        self._expected = self._expected * _FORGOTTEN + expected_misses
+        self._measured = self._measured * _FORGOTTEN + missed
+
+    def remember(self, rate: float, sizes: Floats, misses: Floats) -> None:
+        """Take a moment's choice into account. misses: expected per second, by size; sizes rise."""
+        row = self._count % _REMEMBERED
+        self._count += 1
+        self._rates[row] = rate
+        self._sizes[row] = _NEVER
+        self._sizes[row, : len(sizes)] = sizes
+        self._misses[row, : len(sizes)] = misses
+
+    @property
+    def _correction(self) -> float:
+        """Measured misses over expected ones."""
+        return (self._measured + _SURE_MISSES) / (self._expected + _SURE_MISSES)
+
+    def price(self) -> float:
+        """Device-seconds that one expected miss is worth now."""
+        known = min(self._count, _REMEMBERED)
+        sizes, misses = self._sizes[:known], self._misses[:known]
+        rate = float(self._rates[:known].mean())
+        share = self._share + self._credit / max(1.0, rate * _REPAID_IN_S)
+        share = min(_MOST * self._share, max(_LEAST * self._share, share))
+        allowed = share * rate * known / self._correction
+        low, high = math.log(_CHEAPEST), math.log(_DEAREST)
+        rows = np.arange(known)
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            picked = (sizes + math.exp(middle) * misses).argmin(axis=1)
+            low, high = (middle, high) if misses[rows, picked].sum() > allowed else (low, middle)
+        return math.exp(high)

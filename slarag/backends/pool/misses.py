@@ -1,0 +1,123 @@
+"""What share of requests would miss their objectives, worked out from a queueing model.
+
+A device does prompts one after the other beside its answers, and a pool of them that gives each prompt to the one with
+the least to do is close to one queue with several servers. The wait in it follows Erlang's C formula, scaled by the
+variation of the prompts (Allen and Cunneen's approximation; Bolch et al., Queueing Networks and Markov Chains, 2nd
+edition, section 6.3).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from statistics import NormalDist
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .service import Objectives, ServiceModel
+
+Floats: TypeAlias = NDArray[np.float64]
+
+_ROUNDS = 10
+_POINTS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """Of requests, in tokens: means, and the squared coefficient of variation of prompts."""
+
+    input_tokens: float
+    output_tokens: float
+    input_variation: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Steady:
+    """Where a device settles; every field has the shape of rates and sizes broadcast.
+
+    answers: in its batch. busy: share of time with a prompt, 1 or more where it never settles, be it that answers ask for
+    more places than a batch has. prompt_s: of a mean prompt beside the answers. itl_s: mean time between tokens.
+    """
+
+    answers: Floats
+    busy: Floats
+    prompt_s: Floats
+    itl_s: Floats
+
+
+def steady_state(model: ServiceModel, rates: Floats, lengths: Lengths, sizes: Floats) -> Steady:
+    """Solve for the number of answers at which as many begin as end. rates: requests per second. sizes: 1 or more."""
+    per_device = rates / sizes
+    alone_s = lengths.input_tokens / model.prefill_tokens_per_s
+    empty_s = model.step_base_s + (sizes - 1) * model.step_per_peer_s
+    state = Steady(*(np.zeros_like(per_device) for _ in range(4)))
+    for _ in range(_ROUNDS):
+        step_s = empty_s + state.answers * model.step_per_answer_s
+        prompt_s = alone_s * (1 + step_s / model.chunk_seconds)
+        busy = per_device * prompt_s
+        itl_s = step_s + np.minimum(1.0, busy) * model.chunk_seconds
+        wanted = per_device * lengths.output_tokens * itl_s / model.max_answers
+        answers = np.minimum(1.0, wanted) * model.max_answers
+        state = Steady(answers, np.where(wanted < 1, busy, np.maximum(busy, wanted)), prompt_s, itl_s)
+    return state
+
+
+def throughput(model: ServiceModel, lengths: Lengths, sizes: Floats) -> Floats:
+    """Requests per second that so many devices can do at most, whatever the objectives."""
+    step_s = model.step_base_s + model.max_answers * model.step_per_answer_s + (sizes - 1) * model.step_per_peer_s
+    cycle_s = model.chunk_seconds + step_s
+    prompts = model.chunk_tokens / cycle_s / lengths.input_tokens
+    return sizes * np.minimum(prompts, model.max_answers / cycle_s / lengths.output_tokens)
+
+
+def missed_share(
+    model: ServiceModel,
+    objectives: Objectives,
+    rates: Floats,
+    lengths: Lengths,
+    sizes: Floats,
+    *,
+    backlog_s: float = 0.0,
+) -> Floats:
+    """Expected share of requests that miss an objective, in the shape of `rates` and `sizes` broadcast.
+
+    backlog_s: work of the prompts that wait, over all devices.
+    """
+    state = steady_state(model, rates, lengths, sizes)
+    late = _late_share(objectives.ttft_s - backlog_s / sizes, lengths, state, np.broadcast_to(sizes, state.busy.shape))
+    spread = model.step_per_answer_s * np.sqrt(np.maximum(1.0, state.answers))
+    slow = _above((objectives.itl_s - state.itl_s) / np.maximum(spread, 1e-9))
+    return 1 - (1 - late) * (1 - slow)
+
+
+def _late_share(ttft_s: Floats, lengths: Lengths, state: Steady, sizes: Floats) -> Floats:
+    busy = np.minimum(state.busy, 1 - 1e-9)
+    waits = erlang_c(sizes, sizes * busy)
+    pace = 2 * sizes * (1 - busy) / ((1 + lengths.input_variation) * state.prompt_s)
+    left = ttft_s - _prompt_factors(round(lengths.input_variation, 1))[:, None, None] * state.prompt_s
+    late = np.where(left <= 0, 1.0, waits * np.exp(-pace * np.maximum(left, 0.0))).mean(axis=0)
+    return np.where(state.busy >= 1, 1.0, late)
+
+
+def erlang_c(servers: Floats, offered: Floats) -> Floats:
+    """The probability to wait with `offered` mean busy servers, fewer than `servers`."""
+    blocked = np.ones_like(offered)
+    for count in range(1, int(servers.max()) + 1):
+        blocked = np.where(count <= servers, offered * blocked / (count + offered * blocked), blocked)
+    return blocked / (1 - offered / servers * (1 - blocked))
+
+
+def _above(deviations: Floats) -> Floats:
+    """The share of a normal distribution above so many standard deviations (a logistic approximation, error < 0.01)."""
+    return 1 / (1 + np.exp(np.clip(1.702 * deviations, -50, 50)))
+
+
+@cache
+def _prompt_factors(variation: float) -> Floats:
+    """Prompt lengths over their mean, at even quantiles of a log-normal distribution."""
+    sigma = math.sqrt(math.log(1 + variation))
+    points = ((index + 0.5) / _POINTS for index in range(_POINTS))
+    return np.exp([sigma * NormalDist().inv_cdf(point) - sigma * sigma / 2 for point in points])
