@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from .recipe import Recipe
 
 if TYPE_CHECKING:
+    from ..reader.config import EncoderConfig
     from .pipeline import ReaderScores
     from .trainer import Progress
 
@@ -16,10 +17,10 @@ _TEMPLATE = """# Model card: the embedded reader
 **What it is.** An extractive reader: one forward pass over a question and a passage gives a distribution over the spans
 of the passage, the probability that the passage holds no answer, and, for a claim and evidence, supported / refuted
 / not enough. A post-norm encoder of {layers} layers, {hidden} wide, fine-tuned from `{parent}`
-(Apache-2.0), whose embeddings stay frozen and are not shipped. Stored as bfloat16 safetensors; run in bfloat16 where
-the CPU has it, else in float32.
+(Apache-2.0), whose embeddings stay frozen and are not shipped. {form}Matrices are stored in {storage}; run in bfloat16
+where the CPU has it, else in float32.
 
-**Made by** `slarag train reader` with the recipe beside the code (`slarag/backends/training/reader.yaml`):
+**Made by** `slarag train reader` with a recipe beside the code (`slarag/backends/training/*.yaml`):
 {steps} steps, {minutes:.0f} minutes of {processes} CPU threads, {share:.0%} of the schedule's time, seed {seed}.
 
 ## Training data
@@ -37,16 +38,16 @@ the CPU has it, else in float32.
 """
 
 
-def write_card(path: Path, recipe: Recipe, scores: ReaderScores, progress: Progress) -> None:
-    """Write the card of a reader trained by `recipe`; `progress` is the run's last."""
-    from ..reader.config import EncoderConfig
-    from ..reader.parent import PARENT_NAME, parent_folder
+def write_card(path: Path, recipe: Recipe, config: EncoderConfig, scores: ReaderScores, progress: Progress) -> None:
+    """Write the card of a reader of `config` trained by `recipe`; `progress` is the run's last."""
+    from ..reader.parent import PARENT_NAME
 
-    config = EncoderConfig.from_parent(parent_folder())
     text = _TEMPLATE.format(
         layers=config.num_layers,
         hidden=config.hidden_size,
         parent=PARENT_NAME,
+        form=_form(config),
+        storage=recipe.storage,
         steps=progress.step,
         minutes=progress.seconds / 60,
         processes=recipe.processes,
@@ -58,10 +59,26 @@ def write_card(path: Path, recipe: Recipe, scores: ReaderScores, progress: Progr
     path.write_text(text, encoding="utf-8")
 
 
+def _form(config: EncoderConfig) -> str:
+    """What is dynamic about the encoder; nothing of a dense one."""
+    parts: list[str] = []
+    if config.added_layers:
+        parts.append(f"Layers {', '.join(map(str, config.added_layers))} (from 0) were added behind gates.")
+    if config.experts:
+        parts.append(
+            f"Each feed-forward block has {config.shared_size} units that every token passes and {config.experts} "
+            f"experts of {config.expert_size}, of which a token passes {config.top_k}."
+        )
+    if config.skip != "none":
+        spared = "the feed-forward block" if config.skip == "feed_forward" else "all of a layer but its key and value"
+        parts.append(f"A null expert spares tokens {spared}, as a request's compute budget asks.")
+    return " ".join([*parts, ""])
+
+
 def _source_table(recipe: Recipe) -> str:
     lines = ["| file | used as | examples at most | derived | licence |", "|---|---|---|---|---|"]
     for source in recipe.sources:
-        derived = [f"{source.negatives} same-article negatives"] if source.negatives else []
+        derived = [f"{source.negatives} negatives"] if source.negatives else []
         derived += [f"{source.answers_as_claims} answers as claims"] if source.answers_as_claims else []
         limit = source.limit if source.limit is not None else "all"
         lines.append(f"| {source.path} | {source.kind} | {limit} | {', '.join(derived) or '-'} | {source.licence} |")

@@ -36,11 +36,10 @@ class ReaderScores:
 def make_reader(recipe: Recipe, data: Path, run: Path, out: Path, report: Report = print) -> ReaderScores:
     """Train by `recipe` on the files under `data` (resuming in folder `run`), then evaluate and write folder `out`."""
     weights = train_reader(recipe, data, run, report)
-    save_reader(
-        load_run(weights, recipe), ReaderSettings(rank_exponent=recipe.rank_exponent), out, storage=recipe.storage
-    )
+    model = load_run(weights, recipe)
+    save_reader(model, ReaderSettings(rank_exponent=recipe.rank_exponent), out, storage=recipe.storage)
     scores = evaluate_reader(recipe, data, out, report)
-    write_card(out / "MODEL_CARD.md", recipe, scores, read_progress(run))
+    write_card(out / "MODEL_CARD.md", recipe, model.encoder.config, scores, read_progress(run))
     return scores
 
 
