@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     )
     from .backends.chat import ChatBackend
     from .backends.openai_http import OpenAIBackend
+    from .backends.pool_backend import PoolBackend
     from .backends.protocol import Backend, Price
     from .backends.reader.backend import EmbeddedReader
     from .backends.router import RouterBackend
@@ -63,6 +64,7 @@ __all__ = [
     "PassageRetriever",
     "PassagesEvent",
     "Plan",
+    "PoolBackend",
     "Price",
     "Profile",
     "QueryGraph",
@@ -82,6 +84,7 @@ _HOMES = {
     "agents.events": "AnswerEvent DecisionEvent Event IntentEvent PassagesEvent ReplicaEvent VerdictEvent",
     "backends.chat": "ChatBackend",
     "backends.openai_http": "OpenAIBackend",
+    "backends.pool_backend": "PoolBackend",
     "backends.protocol": "Backend Price",
     "backends.reader.backend": "EmbeddedReader",
     "backends.router": "RouterBackend",

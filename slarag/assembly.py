@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard, cast
 
-from .backends.protocol import Backend
+from .backends.protocol import AnswerRequest, Backend
 from .loop import run_apart
 from .parts import Classifier, Closer, Parts
 from .retrievers.protocol import PassageRetriever
@@ -22,6 +22,7 @@ from .sla.plan import default_plan_space
 if TYPE_CHECKING:
     from langchain_core.retrievers import BaseRetriever
 
+    from .backends.pool_backend import PoolBackend
 
 WARM_UP = Passage(
     passage_id="warm-up", document_id="warm-up", text="A first reading is slow, so the first question does not get it."
@@ -32,6 +33,7 @@ def open_parts(
     index: str | Path | PassageRetriever | BaseRetriever,
     *,
     backend: Backend | Sequence[Backend] | None,
+    pool: str | int | None = None,
     calibration: Path | Calibration | None,
     classifier: Classifier | None,
     mapper: Mapper | None,
@@ -42,7 +44,7 @@ def open_parts(
     try:
         parts = Parts(
             retriever=_retriever(index, closers),
-            backends=_backends(backend, closers),
+            backends=_backends(backend, pool, closers),
             classifier=classifier or _shipped_classifier(),
             mapper=mapper or Mapper(default_plan_space(), measured),
             calibration=measured,
@@ -103,7 +105,15 @@ def _opened(folder: Path, closers: list[Closer]) -> PassageRetriever:
     return retriever
 
 
-def _backends(given: Backend | Sequence[Backend] | None, closers: list[Closer]) -> tuple[Backend, ...]:
+def _backends(
+    given: Backend | Sequence[Backend] | None, pool: str | int | None, closers: list[Closer]
+) -> tuple[Backend, ...]:
+    if pool is not None:
+        if given is not None:
+            raise ConfigurationError(
+                "an engine takes a backend or a pool, not both", remedy="give PoolBackend(url) among the backends"
+            )
+        return (_pool(pool, closers),)
     if given is None:
         return (_reader(closers),)
     backends = tuple(given) if isinstance(given, Sequence) else (given,)
@@ -139,6 +149,36 @@ def _reader(closers: list[Closer]) -> Backend:
     run_apart(reader.read(WARM_UP.text, [WARM_UP], None))
     reader.forget()
     return reader
+
+
+def _pool(pool: str | int, closers: list[Closer]) -> Backend:
+    from .backends.pool_backend import PoolBackend
+
+    url = pool if isinstance(pool, str) else _started_pool(pool, closers)
+    backend = PoolBackend(url)
+    closers.append(backend.aclose)
+    run_apart(_meet(backend, warm_ups=0 if isinstance(pool, str) else pool))
+    return backend
+
+
+def _started_pool(devices: int, closers: list[Closer]) -> str:
+    from .backends.pool_process import PoolProcess
+
+    if devices < 1:
+        raise ConfigurationError(f"a pool of {devices} devices reads nothing", remedy="ask for one or more")
+    process = PoolProcess.start(devices=devices)
+    closers.append(lambda: asyncio.to_thread(process.close))
+    return process.url
+
+
+async def _meet(backend: PoolBackend, warm_ups: int) -> None:
+    """See that the pool is one, and let the devices of a new one read for the first time."""
+    try:
+        await backend.connect()
+        questions = (AnswerRequest(question=f"{WARM_UP.text} {n}", passages=(WARM_UP,)) for n in range(warm_ups))
+        await asyncio.gather(*map(backend.answer, questions))
+    finally:
+        await backend.aclose()
 
 
 def _shipped_classifier() -> Classifier:

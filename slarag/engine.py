@@ -54,6 +54,7 @@ class Engine:
         index: str | Path | PassageRetriever | BaseRetriever,
         *,
         backend: Backend | Sequence[Backend] | None = None,
+        pool: str | int | None = None,
         profile: ProfileLike = "balanced",
         calibration: Path | Calibration | None = None,
         classifier: Classifier | None = None,
@@ -62,11 +63,15 @@ class Engine:
         """Open an index folder, or take a retriever, this package's or any of LangChain's; load the models, blocking.
 
         backend: what reads; several serve as the models of replicas and as a jury. None is the embedded reader.
+        pool: instead of a backend, the address of a running pool of readers, or the number of devices to start one
+        with, which ends with the engine.
         profile: of questions that bring none. calibration, classifier, mapper: the shipped ones by default. What the
         engine opens it also closes; a retriever or backend that it was given stays open. Raises `ConfigurationError`.
         """
         contract = _profile(profile)
-        parts = open_parts(index, backend=backend, calibration=calibration, classifier=classifier, mapper=mapper)
+        parts = open_parts(
+            index, backend=backend, pool=pool, calibration=calibration, classifier=classifier, mapper=mapper
+        )
         for plan in parts.mapper.space:
             build_graph(plan)
         return cls(parts, contract)

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from .options import AsJson, CalibrationFile, IndexFolder, PlanText, ProfileName, Question, parse_plan, read_question
+from .options import (
+    AsJson,
+    CalibrationFile,
+    IndexFolder,
+    PlanText,
+    ProfileName,
+    Question,
+    ReadingPool,
+    parse_plan,
+    read_question,
+)
 from .streams import show, write_json
 
 
@@ -13,6 +23,7 @@ def ask(
     plan: PlanText = None,
     calibration: CalibrationFile = None,
     *,
+    pool: ReadingPool = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask an index a question under a profile.
@@ -25,7 +36,7 @@ def ask(
     contract = load_profile(profile)
     from ..engine import Engine
 
-    with Engine.open(index, profile=contract, calibration=calibration) as engine:
+    with Engine.open(index, pool=pool, profile=contract, calibration=calibration) as engine:
         answer = engine.ask(text, plan=forced)
     if as_json:
         write_json(answer.to_dict())

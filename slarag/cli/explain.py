@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import AsJson, CalibrationFile, IndexFolder, ProfileName, Question, read_question
+from .options import AsJson, CalibrationFile, IndexFolder, ProfileName, Question, ReadingPool, read_question
 from .streams import show, write, write_json
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ def explain(
     profile: ProfileName = "balanced",
     calibration: CalibrationFile = None,
     *,
+    pool: ReadingPool = None,
     as_json: AsJson = False,
     mermaid: Annotated[bool, typer.Option("--mermaid", help="Print only the plan's graph, in Mermaid.")] = False,
 ) -> None:
@@ -33,7 +34,7 @@ def explain(
     contract = load_profile(profile)
     from ..engine import Engine
 
-    with Engine.open(index, profile=contract, calibration=calibration) as engine:
+    with Engine.open(index, pool=pool, profile=contract, calibration=calibration) as engine:
         intent, decision = engine.classify(text), engine.explain(text)
     if as_json:
         write_json(

@@ -31,6 +31,10 @@ CalibrationFile = Annotated[
     Path | None,
     typer.Option("--calibration", metavar="FILE", help="What `slarag calibrate` wrote; the shipped one by default."),
 ]
+ReadingPool = Annotated[
+    str | None,
+    typer.Option("--pool", metavar="URL", help="Read on the pool at URL (`slarag pool serve`) instead of here."),
+]
 Question = Annotated[str, typer.Argument(metavar="QUESTION", help="The question; `-` reads it from standard input.")]
 
 

@@ -12,7 +12,7 @@ import typer
 
 from ..sla.errors import ConfigurationError
 from .failures import missing_extra
-from .options import CalibrationFile, IndexFolder, ProfileName
+from .options import CalibrationFile, IndexFolder, ProfileName, ReadingPool
 from .streams import say
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def serve(
     index: IndexFolder,
     profile: ProfileName = "balanced",
     calibration: CalibrationFile = None,
+    pool: ReadingPool = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on.")] = 8080,
 ) -> None:
@@ -43,7 +44,7 @@ def serve(
     from ..sla.profile import load_profile
 
     contract = load_profile(profile)
-    with Engine.open(index, profile=contract, calibration=calibration) as engine:
+    with Engine.open(index, pool=pool, profile=contract, calibration=calibration) as engine:
         say(f"serving {index} under {contract.name!r} on http://{host}:{port}")
         _run(engine, host, port, token)
 

@@ -96,7 +96,7 @@ class ReaderLayout(DeviceLayout):
     @property
     def max_devices(self) -> int:
         """Each device works alone, so that only the host bounds how many there are."""
-        return 1024
+        return 64
 
     @property
     def shared_bytes(self) -> int:
