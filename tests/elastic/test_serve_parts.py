@@ -86,9 +86,9 @@ def test_blocks_are_never_lost_or_given_twice(steps: list[tuple[str, int]]) -> N
 
 def advance(work: list[Work]) -> None:
     for item in work:
-        ends = item.reaches_end
-        item.sequence.computed += item.count
-        if ends:
+        item.sequence.send(item.count, reaches_end=item.reaches_end)
+        item.sequence.confirm(item.count, reaches_end=item.reaches_end)
+        if item.reaches_end:
             item.sequence.tokens.append(1)
 
 

@@ -17,3 +17,5 @@ class Sampling:
 
 
 GREEDY = Sampling()
+UNKNOWN_TOKEN = -1
+"""In a step: the token that the worker itself chose last for this sequence."""

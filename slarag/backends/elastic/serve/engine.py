@@ -110,12 +110,12 @@ class PoolEngine:
             stream=TextStream(self.tokenizer.tokens, options.stop),
             arrived=time.monotonic(),
         )
+        self._least_loaded().add(sequence)
         self._live.add(sequence)
         self.metrics.prompt_tokens += len(prompt)
-        self._least_loaded().add(sequence)
         if options.deadline is not None:
             delay = max(0.0, options.deadline - time.monotonic())
-            asyncio.get_running_loop().call_later(delay, self.finish, sequence, "deadline")
+            sequence.timer = asyncio.get_running_loop().call_later(delay, self.finish, sequence, "deadline")
         return sequence
 
     async def outputs_of(self, sequence: Sequence) -> AsyncGenerator[Output]:
@@ -206,6 +206,8 @@ class PoolEngine:
 
     def _on_finish(self, sequence: Sequence) -> None:
         self._live.discard(sequence)
+        if sequence.timer is not None:
+            sequence.timer.cancel()
         if not self._live:
             self._is_idle.set()
         self.metrics.finished[sequence.finish or "failed"] += 1

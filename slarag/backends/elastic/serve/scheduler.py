@@ -15,30 +15,37 @@ from .sequence import Sequence
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """`count` tokens of a sequence from its first that is not computed."""
+    """`count` tokens of a sequence from `start`. reaches_end: whether a new token follows from it."""
 
     sequence: Sequence
     count: int
+    start: int
+    reaches_end: bool
 
-    @property
-    def reaches_end(self) -> bool:
-        """Whether a new token follows from it."""
-        return self.sequence.computed + self.count == len(self.sequence.tokens)
+    @classmethod
+    def of(cls, sequence: Sequence, count: int) -> Work:
+        """The next `count` tokens."""
+        start = sequence.computed
+        return cls(sequence, count, start, start + count == sequence.length)
 
 
 @dataclass(eq=False, slots=True)
 class Queue:
-    """A device's sequences. waiting: by priority and arrival. forgotten: numbers that its worker may forget."""
+    """A device's sequences. waiting: by priority and arrival. forgotten: numbers that its worker may forget.
+
+    is_short: the last plan left out a running sequence for want of blocks.
+    """
 
     blocks: BlockManager
     running: list[Sequence] = field(default_factory=list[Sequence])
     waiting: list[Sequence] = field(default_factory=list[Sequence])
     forgotten: list[int] = field(default_factory=list[int])
+    is_short: bool = False
 
     @property
     def load(self) -> int:
         """Tokens that are still to be computed, as far as they are known, and one per sequence."""
-        return sum(len(s.tokens) - s.computed + 1 for s in (*self.running, *self.waiting))
+        return sum(s.length - s.computed + 1 for s in (*self.running, *self.waiting))
 
     def add(self, sequence: Sequence) -> None:
         """Let a sequence wait for its turn."""
@@ -58,24 +65,34 @@ class Scheduler:
         self.max_batch_tokens = max_batch_tokens
         self.max_sequences = max_sequences
 
-    def plan(self, queue: Queue) -> list[Work]:
-        """The next step's work, empty if there is none; sequences that are finished leave the queue first."""
+    def plan(self, queue: Queue, *, may_evict: bool = True) -> list[Work]:
+        """The next step's work, empty if there is none; sequences that are finished leave the queue first.
+
+        may_evict: whether a sequence may lose its blocks to another, which it may not while a step with it is out.
+        """
         for sequence in [s for s in queue.running if s.finish]:
             queue.drop(sequence)
         queue.waiting[:] = [s for s in queue.waiting if not s.finish]
         work: list[Work] = []
-        left = self._plan_running(queue, work)
+        queue.is_short = False
+        left = self._plan_running(queue, work, may_evict)
         self._plan_waiting(queue, work, left)
         return work
 
-    def _plan_running(self, queue: Queue, work: list[Work]) -> int:
+    def _plan_running(self, queue: Queue, work: list[Work], may_evict: bool) -> int:
         left = self.max_batch_tokens
-        for sequence in sorted(queue.running, key=lambda s: (len(s.tokens) - s.computed > 1, s.order)):
-            if left == 0 or sequence not in queue.running:
+        for sequence in sorted(queue.running, key=lambda s: (s.length - s.computed > 1, s.order)):
+            if left == 0 or sequence.is_complete or sequence not in queue.running:
                 continue
-            count = min(left, len(sequence.tokens) - sequence.computed)
-            if self._make_room(queue, sequence, sequence.computed + count, work):
-                work.append(Work(sequence, count))
+            count = min(left, sequence.length - sequence.computed)
+            until = sequence.computed + count
+            if may_evict:
+                has_room = self._make_room(queue, sequence, until, work)
+            else:
+                has_room = queue.blocks.extend(sequence.table, until)
+                queue.is_short |= not has_room
+            if has_room:
+                work.append(Work.of(sequence, count))
                 left -= count
         return left
 
@@ -92,19 +109,19 @@ class Scheduler:
         return True
 
     def _plan_waiting(self, queue: Queue, work: list[Work], left: int) -> None:
-        while left and queue.waiting and len(queue.running) < self.max_sequences:
+        while left and queue.waiting and not queue.is_short and len(queue.running) < self.max_sequences:
             sequence = queue.waiting[0]
             if not sequence.table:
                 prefix = queue.blocks.match(sequence.tokens)
                 sequence.table, sequence.link = prefix.blocks, prefix.link
                 sequence.learnt = len(prefix.blocks)
-                sequence.computed = len(prefix.blocks) * queue.blocks.block_tokens
+                sequence.computed = sequence.confirmed = len(prefix.blocks) * queue.blocks.block_tokens
                 sequence.cached_tokens = max(sequence.cached_tokens, sequence.computed)
-            count = min(left, len(sequence.tokens) - sequence.computed)
+            count = min(left, sequence.length - sequence.computed)
             if not queue.blocks.extend(sequence.table, sequence.computed + count):
                 queue.blocks.release(sequence.table)
                 sequence.forget_blocks()
                 return
             queue.running.append(queue.waiting.pop(0))
-            work.append(Work(sequence, count))
+            work.append(Work.of(sequence, count))
             left -= count

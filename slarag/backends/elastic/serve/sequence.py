@@ -46,8 +46,10 @@ class Output:
 class Sequence:
     """Prompt and answer so far, and where its keys and values are.
 
-    tokens: prompt, then answer. computed: how many of them are in the cache. table: its blocks on its device.
-    learnt and link: full blocks that the device's `BlockManager` knows. told: length of the table the worker knows.
+    tokens: prompt, then answer. computed: how many of them are in the cache once all steps that are out have come
+    back; confirmed: now. unknown: tokens of the answer that steps that are out will bring. table: its blocks on its
+    device. learnt and link: full blocks that the device's `BlockManager` knows. told: length of the table the worker
+    knows. timer: of its deadline.
     """
 
     prompt_tokens: int
@@ -58,6 +60,8 @@ class Sequence:
     number: int = field(default_factory=lambda: next(_numbers))
     outputs: asyncio.Queue[Output] = field(default_factory=asyncio.Queue[Output])
     computed: int = 0
+    confirmed: int = 0
+    unknown: int = 0
     cached_tokens: int = 0
     table: list[int] = field(default_factory=list[int])
     learnt: int = 0
@@ -65,11 +69,22 @@ class Sequence:
     told: int = 0
     finish: FinishReason | None = None
     last_token_at: float | None = None
+    timer: asyncio.TimerHandle | None = None
 
     @property
     def answer_tokens(self) -> int:
         """Tokens of the answer so far."""
         return len(self.tokens) - self.prompt_tokens
+
+    @property
+    def length(self) -> int:
+        """Tokens, with those that steps that are out will bring."""
+        return len(self.tokens) + self.unknown
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether steps that are out bring the last token that was asked for."""
+        return self.unknown > 0 and self.length - self.prompt_tokens >= self.options.max_tokens
 
     @property
     def order(self) -> tuple[int, float, int]:
@@ -83,8 +98,24 @@ class Sequence:
             return []
         return [choice.temperature, choice.top_p, choice.top_k, choice.seed, choice.logprobs]
 
+    def send(self, count: int, *, reaches_end: bool) -> None:
+        """A step with its next `count` tokens is out."""
+        self.computed += count
+        self.unknown += reaches_end
+        self.told = len(self.table)
+
+    def confirm(self, count: int, *, reaches_end: bool) -> None:
+        """The oldest step that was out has come back."""
+        self.confirmed += count
+        self.unknown -= reaches_end
+
+    def roll_back(self) -> None:
+        """Nothing that was out comes back, and the worker knows nothing of this sequence."""
+        self.computed = self.confirmed
+        self.unknown = self.told = 0
+
     def forget_blocks(self) -> None:
-        """After its blocks are lost or given up: everything is computed again."""
-        self.computed = self.learnt = self.told = 0
+        """After its blocks are lost or given up: everything is computed again. No step with it may be out."""
+        self.computed = self.confirmed = self.learnt = self.told = 0
         self.link = ROOT
         self.table.clear()
