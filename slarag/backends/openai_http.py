@@ -15,7 +15,7 @@ from .protocol import BackendLoad, Price
 from .wire.address import Address
 from .wire.body import read_events, read_json
 from .wire.chat_completions import ChatSettings, completion_of, completion_of_events, request_body
-from .wire.metrics import metric_sum
+from .wire.metrics import LastPage, metric_sum
 from .wire.server import Server
 
 __all__ = ["ChatSettings", "OpenAIBackend"]
@@ -54,7 +54,7 @@ class OpenAIBackend(PromptedBackend):
         self._server = Server(Address.parse(base_url), backend=self.name, api_key_env=api_key_env)
         self._model = model
         self._settings = settings or ChatSettings()
-        self._has_metrics = True
+        self._queue = LastPage()
 
     def __repr__(self) -> str:
         return f"OpenAIBackend({self._server!r}, model={self._model!r})"
@@ -74,14 +74,16 @@ class OpenAIBackend(PromptedBackend):
         return self
 
     async def load(self) -> BackendLoad:
-        """The server's queue, from vLLM's `/metrics`; zeros where it has none or is silent."""
+        """The server's queue, from vLLM's `/metrics`; zeros where it has none.
+
+        A server that is slow to tell, or has no such page, is asked again after a pause that doubles up to a minute;
+        until then its last page stands, while that is not older than half a minute.
+        """
         own = await super().load()
-        timeout_s = self._settings.metrics_timeout_s
-        page = await self._server.page("metrics", timeout_s) if self._has_metrics else None
-        self._has_metrics = page is not None
+        page = await self._queue.get(lambda: self._server.page("metrics", self._settings.metrics_timeout_s))
         return BackendLoad(
-            waiting=int(metric_sum(page or "", "vllm:num_requests_waiting")),
-            running=int(metric_sum(page or "", "vllm:num_requests_running")),
+            waiting=int(metric_sum(page, "vllm:num_requests_waiting")),
+            running=int(metric_sum(page, "vllm:num_requests_running")),
             seconds_per_passage=own.seconds_per_passage,
         )
 

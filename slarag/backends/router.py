@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from ..sla.errors import BackendError, BackendUnavailableError, ConfigurationError
 from .protocol import (
@@ -17,6 +17,7 @@ from .protocol import (
     Capability,
     GenerateRequest,
     GenerateResult,
+    Price,
     VerifyRequest,
     VerifyResult,
     seconds_left,
@@ -28,6 +29,8 @@ from .routing.policy import RouterPolicy
 from .routing.race import Finish, Race
 
 __all__ = ["RouterBackend", "RouterPolicy"]
+
+_UNSAID = object()
 
 
 class RouterBackend:
@@ -76,6 +79,21 @@ class RouterBackend:
     def capabilities(self) -> frozenset[Capability]:
         """What at least one backend can do."""
         return frozenset[Capability]().union(*(backend.capabilities for backend in self._backends))
+
+    @property
+    def price(self) -> Price | None:
+        """The dearest of each part, as any backend may serve a call; None when one of them is unpriced.
+
+        Raises `AttributeError` when none of them states a price: then their results say what they cost.
+        """
+        stated = [getattr(backend, "price", _UNSAID) for backend in self._backends]
+        prices = [price for price in stated if price is not _UNSAID]
+        if not prices:
+            raise AttributeError(f"no backend of {self._name!r} states a price")
+        known = [price for price in prices if isinstance(price, Price)]
+        if len(known) < len(prices):
+            return None
+        return Price(**{part.name: max(getattr(price, part.name) for price in known) for part in fields(Price)})
 
     @property
     def circuits(self) -> dict[str, BreakerState]:

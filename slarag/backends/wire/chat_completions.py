@@ -17,7 +17,8 @@ class ChatSettings:
 
     temperature: None leaves it out, for models that refuse it. max_answer_tokens: limit on replies to answer and verify
     prompts. stream: read the reply as it is written. json_schema: send the reply's schema as `response_format`;
-    `connect` then checks that the server heeds it. metrics_timeout_s: how long `load` waits for the server.
+    `connect` then checks that the server heeds it. metrics_timeout_s: how long `load` waits for the server; a
+    question waits 0.1 s for a load in all.
     max_tokens_field: what the server calls the limit on a reply; newer models of OpenAI know only the second name.
     """
 
@@ -25,7 +26,7 @@ class ChatSettings:
     max_answer_tokens: int = 1024
     stream: bool = False
     json_schema: bool = False
-    metrics_timeout_s: float = 0.25
+    metrics_timeout_s: float = 0.08
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
 
 
