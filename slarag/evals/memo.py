@@ -45,10 +45,10 @@ class Memory:
 
 @dataclass(slots=True)
 class _Run:
-    """One plan on one question: the question's memory, and the pairs that this run has paid for."""
+    """One plan on one question: the question's memory, and the readings (pair and budget) that this run has paid for."""
 
     memory: Memory
-    paid: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    paid: set[tuple[str, str, float]] = field(default_factory=set[tuple[str, str, float]])
 
 
 _RUN: ContextVar[_Run | None] = ContextVar("slarag_memo_run", default=None)
@@ -67,22 +67,25 @@ def remembering(memory: Memory) -> Generator[None]:
 class MemoReader(EmbeddedReader):
     """The embedded reader, reading no pair twice for one `Memory`."""
 
-    async def read(self, first: str, passages: Sequence[Passage], deadline: float | None) -> list[PassageReading]:
+    async def read(
+        self, first: str, passages: Sequence[Passage], deadline: float | None, budget: float = 1.0
+    ) -> list[PassageReading]:
         """See `EmbeddedReader.read`."""
         run = _RUN.get()
         if run is None:
-            return await super().read(first, passages, deadline)
-        readings = await asyncio.gather(*(self._remembered(run, first, passage) for passage in passages))
+            return await super().read(first, passages, deadline, budget)
+        readings = await asyncio.gather(*(self._remembered(run, first, passage, budget) for passage in passages))
         return [
-            _charged(run, (first, passage.text), reading) for passage, reading in zip(passages, readings, strict=True)
+            _charged(run, (first, passage.text, budget), reading)
+            for passage, reading in zip(passages, readings, strict=True)
         ]
 
-    async def _remembered(self, run: _Run, first: str, passage: Passage) -> PassageReading:
+    async def _remembered(self, run: _Run, first: str, passage: Passage, budget: float) -> PassageReading:
         async def read_now() -> PassageReading:
-            (reading,) = await EmbeddedReader.read(self, first, (passage,), None)
+            (reading,) = await EmbeddedReader.read(self, first, (passage,), None, budget)
             return reading
 
-        return await run.memory.once(("read", first, passage.text), read_now)
+        return await run.memory.once(("read", first, passage.text, budget), read_now)
 
 
 class MemoRetriever:
@@ -120,7 +123,7 @@ class MemoRetriever:
         return self._retriever.source_text(document_id)
 
 
-def _charged(run: _Run, pair: tuple[str, str], reading: PassageReading) -> PassageReading:
+def _charged(run: _Run, pair: tuple[str, str, float], reading: PassageReading) -> PassageReading:
     if pair in run.paid:
         return replace(reading, tokens=0, device_seconds=0.0)
     run.paid.add(pair)
