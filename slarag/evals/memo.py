@@ -45,7 +45,7 @@ class Memory:
 
 @dataclass(slots=True)
 class _Run:
-    """One plan on one question: the question's memory, and the readings (pair and budget) that this run has paid for."""
+    """One plan on one question: the question's memory, and the readings (pair, budget) that this run has paid for."""
 
     memory: Memory
     paid: set[tuple[str, str, float]] = field(default_factory=set[tuple[str, str, float]])
