@@ -7,7 +7,7 @@ nothing else moves.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,13 +44,12 @@ class Placement:
         owners = {layer: _rebalanced(owner, tuple(devices)) for layer, owner in self.owners.items()}
         return Placement(self.epoch + 1, tuple(devices), owners)
 
-    def after(self, moves: Iterable[Move]) -> Placement:
+    def after(self, moves: Sequence[Move]) -> Placement:
         """The next placement once only `moves` are done; the devices that they lead to belong to it."""
         moved = {(move.layer, move.expert): move.target for move in moves}
-        owners = {
-            layer: tuple(moved.get((layer, expert), device) for expert, device in enumerate(owner))
-            for layer, owner in self.owners.items()
-        }
+        owners = dict(self.owners)
+        for layer in {move.layer for move in moves}:
+            owners[layer] = tuple(moved.get((layer, e), device) for e, device in enumerate(owners[layer]))
         return Placement(self.epoch + 1, tuple(dict.fromkeys((*self.devices, *moved.values()))), owners)
 
     def held_by(self, device: int) -> tuple[tuple[int, int], ...]:

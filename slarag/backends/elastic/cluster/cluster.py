@@ -139,6 +139,7 @@ class Cluster:
             device=device.number,
             incarnation=device.incarnation,
             threads=self.options.threads,
+            simulated=self.options.simulated and self.options.simulated.to_message(),
             layout=self.layout.to_message(),
             regions={name: _encode(region) for name, region in device.attachment.regions.items()},
             experts=_experts_in(now.regions),

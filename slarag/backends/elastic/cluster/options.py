@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..device_layout import DeviceLayout
 from ..models.config import DType, Qwen3MoeConfig
+from ..pacing import SimulatedDevice
 
 MIB = 1 << 20
 
@@ -20,13 +21,15 @@ class PoolOptions:
     kv_blocks of block_tokens: a device's cache. max_batch_tokens and max_sequences: of a device's step.
     standbys: booted processes without memory. threads: of a device. hang_seconds: a worker that gives no sign of life
     for so long is killed and replaced. double_held_share: of the experts, what a
-    resize may hold twice at any moment.
+    resize may hold twice at any moment. simulated: the accelerator that every device behaves as, in speed and, where
+    `capacity_bytes` is not given, in memory; None for this host as it is.
     """
 
     model: Path
     devices: int = 1
     min_devices: int = 1
     dtype: DType | None = None
+    simulated: SimulatedDevice | None = None
     capacity_bytes: int | None = None
     page_bytes: int = 2 * MIB
     kv_blocks: int = 512
@@ -54,5 +57,7 @@ class PoolOptions:
         """Memory of a device, bytes."""
         if self.capacity_bytes is not None:
             return self.capacity_bytes
+        if self.simulated is not None:
+            return self.simulated.capacity_bytes
         share = -(-layout.config.num_experts // self.min_devices)
         return layout.bytes_on_device(share * len(layout.config.sparse_layers))

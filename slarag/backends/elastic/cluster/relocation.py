@@ -9,7 +9,7 @@ peaks, and copying goes on while workers switch. (vpage-remap and P2P copies of 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any, TypeVar
 
 from ..device_layout import expert_region
@@ -22,6 +22,7 @@ from .device import Device
 
 _Key = TypeVar("_Key")
 _CHUNKS_IN_FLIGHT = 4
+_COPIES_AT_ONCE = 2
 
 
 class Relocation:
@@ -37,10 +38,11 @@ class Relocation:
         self._moves = tuple(moves)
         self._lost = [number for number in {move.source for move in moves} if cluster.devices[number].is_lost]
         experts = sum(len(owner) for owner in cluster.placement.owners.values())
-        self._most_twice = max(1, int(cluster.options.double_held_share * experts)) * cluster.layout.expert_bytes
+        self._most_twice = max(1, int(cluster.options.double_held_share * experts))
+        self._room = asyncio.Semaphore(len(moves) if self._lost else self._most_twice)
         self._allocated: dict[int, dict[str, Region]] = {}
         self._switched: list[Move] = []
-        self._settling: dict[asyncio.Task[None], int] = {}
+        self._settling: list[asyncio.Task[None]] = []
 
     async def prepare(self) -> None:
         """Get room on the devices that take experts in; raises `DeviceMemoryError`. Nothing is held twice by that:
@@ -60,24 +62,43 @@ class Relocation:
 
     async def run(self, at_chunk: Callable[[], None] = lambda: None) -> None:
         """Move everything; at_chunk is called before each chunk. What fails is undone by `undo`."""
-        copying = MemoryClient(await asyncio.to_thread(self._cluster.memory.client.connect))
-        try:
-            for chunk in self._chunks():
-                at_chunk()
-                await self._settle(self._most_twice - self._bytes_of(chunk))
-                names = [expert_region(move.layer, move.expert) for move in chunk]
-                self.bytes_moved += await asyncio.to_thread(copying.copy, chunk[0].source, chunk[0].target, names)
-                if not self._lost:
-                    self._switch(chunk)
-        finally:
-            copying.close()
+        chunks = self._chunks()
+        copying = [self._copy(chunks, at_chunk) for _ in range(_COPIES_AT_ONCE)]
+        _raise_first(await asyncio.gather(*copying, return_exceptions=True))
         if self._lost:
             self._switch(self._moves)
-        await self._settle(0)
+        await self._settle()
+        await self._unmap(self._moves, lambda move: move.source)
+
+    async def _copy(self, chunks: Generator[Sequence[Move]], at_chunk: Callable[[], None]) -> None:
+        """Copy and switch to one chunk after the other, until none is left or one fails."""
+        client = MemoryClient(await asyncio.to_thread(self._cluster.memory.client.connect))
+        try:
+            for chunk in chunks:
+                at_chunk()
+                await self._copy_chunk(client, chunk)
+                if not self._lost:
+                    self._switch(chunk)
+        except BaseException:
+            chunks.close()
+            raise
+        finally:
+            client.close()
+
+    async def _copy_chunk(self, client: MemoryClient, chunk: Sequence[Move]) -> None:
+        for _ in chunk:
+            await self._room.acquire()
+        names = [expert_region(move.layer, move.expert) for move in chunk]
+        try:
+            copied = await asyncio.to_thread(client.copy, chunk[0].source, chunk[0].target, names)
+        except BaseException:
+            self._give_room(chunk)
+            raise
+        self.bytes_moved += copied
 
     async def undo(self) -> None:
         """Move back what was moved, and give the room back."""
-        await self._settle(0)
+        await self._settle()
         back = [Move(move.layer, move.expert, move.target, move.source) for move in self._switched]
         if back:
             way_back = Relocation(self._cluster, back)
@@ -86,10 +107,10 @@ class Relocation:
             await way_back.run()
         done = set(self._switched)
         left = [move for move in self._moves if move not in done and move.target in self._allocated]
-        for target, moves in _by(left, lambda move: move.target):
-            await self._give_away(target, moves)
+        await self._unmap(left, lambda move: move.target)
+        await self._free(left, lambda move: move.target)
 
-    def _chunks(self) -> Iterator[Sequence[Move]]:
+    def _chunks(self) -> Generator[Sequence[Move]]:
         size = max(1, self._most_twice // _CHUNKS_IN_FLIGHT // max(1, self._cluster.layout.expert_bytes))
         for _, moves in _by(self._moves, lambda move: (move.source, move.target)):
             for start in range(0, len(moves), size):
@@ -99,15 +120,20 @@ class Relocation:
         """From now on, new workers know; those that are there are told."""
         self._cluster.placement = self._cluster.placement.after(moves)
         self._switched += moves
-        self._settling[asyncio.create_task(self._release(moves))] = self._bytes_of(moves)
+        self._settling.append(asyncio.create_task(self._release(moves)))
 
     async def _release(self, moves: Sequence[Move]) -> None:
-        """Once no worker calls the old owners any more, their copies go."""
-        cluster = self._cluster
-        placement = cluster.placement.to_message()
-        await asyncio.gather(*(self._place(device, placement) for device in cluster.devices.values()))
-        for source, given in _by(moves, lambda move: move.source):
-            await self._give_away(source, given)
+        """Once no worker calls the old owners any more, the memory of their copies goes."""
+        placement = self._cluster.placement.to_message()
+        try:
+            await asyncio.gather(*(self._place(device, placement) for device in self._cluster.devices.values()))
+            await self._free(moves, lambda move: move.source)
+        finally:
+            self._give_room(moves)
+
+    def _give_room(self, moves: Sequence[Move]) -> None:
+        for _ in moves:
+            self._room.release()
 
     async def _place(self, device: Device, placement: dict[str, Any]) -> None:
         """Returns when the device's worker has it, or a successor that was attached with it."""
@@ -116,22 +142,27 @@ class Relocation:
         except WorkerGoneError:
             await device.settled.wait()
 
-    async def _give_away(self, source: int, moves: Sequence[Move]) -> None:
-        device = self._cluster.devices[source]
-        await self._cluster.inform([device], "give_away", experts=[[move.layer, move.expert] for move in moves])
-        names = [expert_region(move.layer, move.expert) for move in moves]
-        await asyncio.to_thread(self._cluster.memory.client.release, source, names)
+    async def _free(self, moves: Iterable[Move], device_of: Callable[[Move], int]) -> None:
+        for number, freed in _by(moves, device_of):
+            names = [expert_region(move.layer, move.expert) for move in freed]
+            await asyncio.to_thread(self._cluster.memory.client.release, number, names)
 
-    async def _settle(self, most_bytes: int) -> None:
-        """Wait until no more than so much is held twice; raises what a release raised."""
-        while self._settling and sum(self._settling.values()) > most_bytes:
-            done, _ = await asyncio.wait(self._settling, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                del self._settling[task]
-                task.result()
+    async def _unmap(self, moves: Iterable[Move], device_of: Callable[[Move], int]) -> None:
+        """Addresses under which nothing is any more: all at once, because nobody waits for that."""
+        for number, left in _by(moves, device_of):
+            experts = [[move.layer, move.expert] for move in left]
+            await self._cluster.inform([self._cluster.devices[number]], "give_away", experts=experts)
 
-    def _bytes_of(self, moves: Sequence[Move]) -> int:
-        return len(moves) * self._cluster.layout.expert_bytes
+    async def _settle(self) -> None:
+        """Wait until nothing is held twice; raises what a release raised."""
+        settling, self._settling = self._settling, []
+        _raise_first(await asyncio.gather(*settling, return_exceptions=True))
+
+
+def _raise_first(results: Iterable[BaseException | None]) -> None:
+    for result in results:
+        if result is not None:
+            raise result
 
 
 def _by(moves: Iterable[Move], key: Callable[[Move], _Key]) -> list[tuple[_Key, list[Move]]]:

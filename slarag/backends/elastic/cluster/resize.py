@@ -92,7 +92,8 @@ class Resize:
         client, staying = self._cluster.memory.client, self._cluster.placement.devices
         for index, number in enumerate(self.plan.joining):
             source = staying[index % len(staying)]
-            self._shared_bytes_moved += await asyncio.to_thread(client.copy, source, number, [SHARED])
+            copied = await asyncio.to_thread(client.copy, source, number, [SHARED])
+            self._shared_bytes_moved += copied
 
     async def _attach(self) -> None:
         for device in self._joining:
