@@ -167,6 +167,26 @@ def test_waiting_windows_share_batches_of_bounded_size_and_urgent_ones_go_first(
     assert sum(map(len, seen)) == 6
 
 
+def test_windows_of_quite_another_length_are_not_padded_to_this_ones() -> None:
+    gate, started, seen = threading.Event(), threading.Event(), []
+
+    def read(windows: list[Window]) -> list[Reading]:
+        started.set()
+        gate.wait()
+        seen.append([len(window.ids) for window in windows])
+        return [Reading((), 0.0, 0.0, (0.0, 0.0, 1.0), len(window.ids)) for window in windows]
+
+    batcher = ReadingBatcher(read)
+    first = batcher.submit([_window(10)], None)
+    started.wait()
+    mixed = batcher.submit([_window(length) for length in (300, 60, 310, 50, 290, 55)], None)
+    gate.set()
+    for future in [*first, *mixed]:
+        future.result(timeout=10)
+    batcher.close()
+    assert sorted(map(sorted, seen[1:])) == [[50, 55, 60], [290, 300, 310]]
+
+
 def test_the_first_batch_is_cold_and_does_not_count() -> None:
     pauses = iter([0.2, 0.0])
 
