@@ -38,7 +38,7 @@ class Lengths:
 class Steady:
     """Where a device settles; every field has the shape of rates and sizes broadcast.
 
-    answers: in its batch. busy: share of time with a prompt, 1 or more where it never settles, be it that answers ask for
+    answers: in its batch. busy: share of time with a prompt, 1 or more where it never settles, be it as answers ask for
     more places than a batch has. prompt_s: of a mean prompt beside the answers. itl_s: mean time between tokens.
     """
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,6 +24,7 @@ from ..memory.arena import Region
 from ..memory.pages import pages_of
 from ..models.experts import Group
 from ..models.qwen3_moe import Qwen3Moe
+from ..pacing import Pacer, SimulatedDevice
 from .device_memory import DeviceMemory, Workspace
 from .exchange import Exchange, Peer
 from .experts import DistributedExperts
@@ -53,7 +55,7 @@ class Worker:
             self._on_control()
         elif self._steps:
             step = self._steps.pop(0)
-            self._reply(step, **self._device.runner.run(step))
+            self._reply(step, **self._device.run(step))
         else:
             self._device.exchange.pump(None)
 
@@ -144,7 +146,19 @@ class _Device:
         self.experts = DistributedExperts(self.exchange, self.memory, self._operations)
         self.experts.place(owners_of(message["owners"]), (), lambda: None)
         model = Qwen3Moe(self._operations, self.memory.weights(), self.experts)
-        self.runner = StepRunner(model, self.memory.cache())
+        self._runner = StepRunner(model, self.memory.cache())
+        simulated = message["simulated"] and SimulatedDevice.from_message(message["simulated"])
+        self._pacer = simulated and Pacer(simulated, layout.config, layout.dtype, self.exchange.pump)
+
+    def run(self, step: wire.Message) -> dict[str, Any]:
+        """Run a step; a simulated device takes its own time for it, and serves its peers meanwhile."""
+        started = time.monotonic()
+        reply = self._runner.run(step)
+        if self._pacer:
+            segments = [(fields[1], len(fields[2])) for fields in step["segments"]]
+            reply["seconds"] = self._pacer.wait(segments, started=started, devices=1 + len(self.exchange.peers))
+            reply["late_seconds"] = self._pacer.late_s
+        return reply
 
     def _run_groups(self, layer: int, groups: Sequence[Group], rows: Tensor, out: Tensor) -> None:
         self._operations.run_groups(self.memory.experts.weights[layer], groups, rows, out)

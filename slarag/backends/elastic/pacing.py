@@ -1,0 +1,177 @@
+"""`sim` devices: real workers that take as long for a step as an accelerator would, by a roofline.
+
+A step's modelled time is the longer of its arithmetic at the device's peak and its memory traffic at the device's
+bandwidth, then its traffic to other devices, then a fixed overhead (Williams et al., Roofline, CACM 2009). The worker
+computes the step for real, which must be quicker, and waits for the rest. So a pool wider than this host's cores
+behaves like one of accelerators; every figure from it is simulated.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ...sla.errors import DataError
+from .models.config import BYTES_OF, DType, Qwen3MoeConfig
+
+_FOLDER = Path(__file__).parent / "devices"
+_SUFFIX = ".yaml"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeviceProfile:
+    """An accelerator's data sheet. Rates are per second; step_overhead_s is added to each step."""
+
+    name: str
+    memory_bytes: float
+    flops_per_s: float
+    memory_bytes_per_s: float
+    link_bytes_per_s: float
+    step_overhead_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SimulatedDevice:
+    """How a pool's devices are simulated.
+
+    time_scale: seconds that pass here for one of the profile's; large enough, and this host keeps up. memory_scale:
+    bytes of an arena for one of the profile's, for hosts with less memory than that. stands_for: sizes of the model
+    whose work is charged, in bfloat16; None for the served one's.
+    """
+
+    profile: DeviceProfile
+    time_scale: float = 1.0
+    memory_scale: float = 1.0
+    stands_for: Qwen3MoeConfig | None = None
+
+    @property
+    def capacity_bytes(self) -> int:
+        """Of a device's arena."""
+        return int(self.profile.memory_bytes * self.memory_scale)
+
+    def to_message(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_message(cls, raw: dict[str, Any]) -> SimulatedDevice:
+        """The inverse of `to_message`, after a round trip through JSON."""
+        sizes = raw["stands_for"] and Qwen3MoeConfig.from_dict(raw["stands_for"])
+        values: dict[str, Any] = raw | {"profile": DeviceProfile(**raw["profile"]), "stands_for": sizes}
+        return cls(**values)
+
+
+def shipped_profiles() -> list[str]:
+    """The names that `load_device_profile` knows."""
+    return sorted(file.stem for file in _FOLDER.glob(f"*{_SUFFIX}"))
+
+
+def load_device_profile(name: str) -> DeviceProfile:
+    """A shipped profile by its name, or one from a YAML file; raises `DataError`."""
+    import yaml
+
+    file = _FOLDER / f"{name}{_SUFFIX}" if name in shipped_profiles() else Path(name)
+    try:
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        remedy = f"name a YAML file or one of {', '.join(shipped_profiles())}"
+        raise DataError(f"cannot read the device profile {name!r}: {error}", remedy=remedy) from error
+    return _checked(name, raw)
+
+
+def _checked(name: str, raw: Any) -> DeviceProfile:
+    keys = {field.name for field in fields(DeviceProfile)}
+    given: dict[str, Any] = raw if isinstance(raw, dict) else {}
+    if set(given) != keys:
+        wrong = ", ".join(sorted(keys.symmetric_difference(given)))
+        raise DataError(
+            f"device profile {name!r}: missing or unknown {wrong}", remedy=f"give {', '.join(sorted(keys))}"
+        )
+    numbers = {key: value for key, value in given.items() if key != "name"}
+    for key, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+            raise DataError(f"device profile {name!r}: {key} is {value!r}", remedy="give a positive number")
+    return DeviceProfile(name=str(given["name"]), **{key: float(value) for key, value in numbers.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class StepWork:
+    """What a step asks of its device."""
+
+    flops: float
+    memory_bytes: float
+    link_bytes: float
+
+    def seconds_on(self, profile: DeviceProfile) -> float:
+        """By the roofline."""
+        busy = max(self.flops / profile.flops_per_s, self.memory_bytes / profile.memory_bytes_per_s)
+        return busy + self.link_bytes / profile.link_bytes_per_s + profile.step_overhead_s
+
+
+def step_work(config: Qwen3MoeConfig, dtype: DType, segments: Iterable[tuple[int, int]], *, devices: int) -> StepWork:
+    """The work of a step. segments: tokens before each sequence's new ones, and how many are new.
+
+    Experts are spread evenly over `devices`, and the others' steps are as large as this one: of its experts a device
+    reads those that any token chose, and computes as much for others as they do for it.
+    """
+    contexts = [(before, new) for before, new in segments]
+    tokens, size = sum(new for _, new in contexts), BYTES_OF[dtype]
+    sparse = len(config.sparse_layers)
+    shared, expert = _shared_elements(config), config.expert_elements
+    pairs = sum(new * (before + (new + 1) / 2) for before, new in contexts)
+    kv_width = config.num_kv_heads * config.head_dim * config.num_layers
+    flops = 2 * tokens * (shared + sparse * config.experts_per_token * expert)
+    flops += 4 * pairs * config.num_heads * config.head_dim * config.num_layers
+    flops += 2 * len(contexts) * config.vocab_size * config.hidden_size
+    read = shared + config.vocab_size * config.hidden_size + sparse * _experts_read(config, tokens, devices) * expert
+    read += 2 * kv_width * sum(before + new for before, new in contexts)
+    sent = 2 * tokens * config.experts_per_token * config.hidden_size * sparse * (devices - 1) / devices
+    return StepWork(flops, read * size, sent * size)
+
+
+def _shared_elements(config: Qwen3MoeConfig) -> int:
+    """Elements that every token passes, but experts and the vocabulary."""
+    attention = config.hidden_size * config.head_dim * 2 * (config.num_heads + config.num_kv_heads)
+    router = config.hidden_size * config.num_experts
+    dense = 3 * config.hidden_size * config.intermediate_size
+    sparse = len(config.sparse_layers)
+    return config.num_layers * attention + sparse * router + (config.num_layers - sparse) * dense
+
+
+def _experts_read(config: Qwen3MoeConfig, tokens: int, devices: int) -> float:
+    """Of a device's experts of one layer, those that some token chose, if choices are even."""
+    if not config.num_experts:
+        return 0.0
+    missed = (1 - config.experts_per_token / config.num_experts) ** (tokens * devices)
+    return config.num_experts / devices * (1 - missed)
+
+
+class Pacer:
+    """Makes a worker's steps last as long as the modelled device would need.
+
+    idle waits up to so many milliseconds and does meanwhile what comes. late_s: time by which steps were slower than
+    modelled, because this host was.
+    """
+
+    def __init__(
+        self, device: SimulatedDevice, config: Qwen3MoeConfig, dtype: DType, idle: Callable[[int], None]
+    ) -> None:
+        self._device = device
+        self._config = device.stands_for or config
+        self._dtype: DType = "bfloat16" if device.stands_for else dtype
+        self._idle = idle
+        self.late_s = 0.0
+
+    def wait(self, segments: Sequence[tuple[int, int]], *, started: float, devices: int) -> float:
+        """Wait until the step that began at `started` (`time.monotonic`) is over; returns its seconds."""
+        work = step_work(self._config, self._dtype, segments, devices=devices)
+        seconds = work.seconds_on(self._device.profile) * self._device.time_scale
+        ends = started + seconds
+        self.late_s += max(0.0, time.monotonic() - ends)
+        while (left := ends - time.monotonic()) > 0:
+            self._idle(max(1, round(1000 * left)))
+        return time.monotonic() - started
