@@ -14,10 +14,6 @@ from typing import Any
 
 import httpx
 import pytest
-import schemathesis
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from schemathesis import GenerationMode
 
 from slarag import Engine
 from slarag.backends.conformance import BackendConformance, ConformanceSettings
@@ -27,6 +23,7 @@ from slarag.cli import main
 from slarag.sla.errors import BackendUnavailableError, ConfigurationError
 from slarag.sla.plan import Plan
 from tests.backends.model_server import serving
+from tests.elastic.fuzz import never_breaks
 from tests.engine.support import CALIBRATION, PASSAGES, profile
 from tests.fakes import FixedClassifier, PassageList
 
@@ -178,29 +175,5 @@ def test_no_server_and_no_checkpoint_are_one_line(capsys: pytest.CaptureFixture[
 
 
 def test_what_is_sent_to_it_never_breaks_it(pool: PoolProcess) -> None:
-    """Bodies made from the server's own description, right ones and wrong ones; resizes only as dry runs."""
-    schema = schemathesis.openapi.from_url(pool.url + "/openapi.json")
-    operations = [found.ok() for found in schema.get_all_operations()]
-    assert {"/v1/answers", "/scale_elastic_ep"} <= {operation.path for operation in operations}
-    strategies = [operation.as_strategy(generation_mode=GenerationMode.POSITIVE) for operation in operations]
-    strategies += [
-        operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
-        for operation in operations
-        if operation.method == "post" and operation.body
-    ]
-
-    @settings(max_examples=60, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
-    @given(st.one_of(strategies), st.booleans())
-    def send(case: Any, with_token: bool) -> None:
-        is_control = "elastic" in case.path
-        if is_control and isinstance(case.body, dict):
-            case.body["dry_run"] = True
-        headers = {"Authorization": f"Bearer {pool.token}"} if with_token else {}
-        reply = case.call(headers=headers, timeout=PATIENCE_S)
-        has_deadline = isinstance(case.body, dict) and "deadline_ms" in case.body
-        assert reply.status_code < 500 or (reply.status_code == 504 and has_deadline)
-        if is_control and not with_token and case.method == "POST":
-            assert reply.status_code == 401
-
-    send()
+    assert {"/v1/answers", "/scale_elastic_ep"} <= never_breaks(pool.url, pool.token, examples=60)
     assert httpx.get(pool.url + "/load", timeout=PATIENCE_S).json()["devices"] == 1

@@ -50,6 +50,7 @@ async def serve_pool(
 
 
 async def _started(options: PoolOptions, max_waiting: int) -> tuple[PoolEngine | ReadingEngine, str]:
+    options.layout()  # a folder that cannot be served is known before any process starts
     if isinstance(options, ReaderOptions):
         return await ReadingEngine.start(options, max_waiting=max_waiting), READER
     return await PoolEngine.start(options, max_waiting=max_waiting), options.model.resolve().name

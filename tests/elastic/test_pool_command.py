@@ -1,0 +1,58 @@
+"""`slarag pool serve` with a model that writes: it serves, withstands strangers, and ends when it is told to."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.elastic.fuzz import PATIENCE_S, never_breaks
+
+pytestmark = pytest.mark.server
+
+PROGRAM = "from slarag.cli import main; raise SystemExit(main())"
+
+
+@pytest.fixture
+def pool(tiny_folder: Path) -> Generator[tuple[subprocess.Popen[str], str]]:
+    arguments = ["pool", "serve", str(tiny_folder), "--port", "0", "--kv-blocks", "16", "--standbys", "0"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *arguments],
+        cwd=Path(__file__).resolve().parents[2],
+        env={**os.environ, "SLARAG_POOL_TOKEN": "a-secret"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    yield process, process.stderr.readline()
+    process.kill()
+    process.wait()
+    process.stderr.close()
+
+
+def test_it_serves_withstands_strangers_and_ends_when_told(pool: tuple[subprocess.Popen[str], str]) -> None:
+    process, line = pool
+    url = line.split()[-1]
+    assert line.endswith(f"on 1 devices at {url}\n")
+    paths = never_breaks(url, "a-secret", examples=60, tame=little_work)
+    assert {"/v1/completions", "/v1/chat/completions", "/tokenize", "/scale_elastic_ep"} <= paths
+    load = httpx.get(url + "/load", timeout=PATIENCE_S).json()
+    assert (load["devices"], load["running"], load["waiting"]) == (1, 0, 0)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(PATIENCE_S) == 0
+
+
+def little_work(body: dict[str, Any]) -> None:
+    """A few tokens a request; what is wrong with a body stays wrong."""
+    if "messages" in body:
+        body.setdefault("max_tokens", 4)
+    for field, most in (("max_tokens", 8), ("max_completion_tokens", 8), ("n", 2)):
+        if isinstance(body.get(field), int) and body[field] > most:
+            body[field] = most
