@@ -212,6 +212,8 @@ class PoolEngine:
             self._is_idle.set()
         self.metrics.finished[sequence.finish or "failed"] += 1
         self.metrics.cached_tokens += sequence.cached_tokens
+        if (pace := sequence.seconds_per_token) is not None:
+            self.metrics.time_per_output_token.observe(pace)
         for lane in self._lanes.values():
             if sequence in lane.queue.running or sequence in lane.queue.waiting:
                 lane.wake()

@@ -37,6 +37,7 @@ class Metrics:
 
     time_to_first_token: Histogram = field(default_factory=Histogram)
     inter_token_latency: Histogram = field(default_factory=Histogram)
+    time_per_output_token: Histogram = field(default_factory=Histogram)
     prompt_tokens: int = 0
     cached_tokens: int = 0
     generation_tokens: int = 0
@@ -62,4 +63,5 @@ class Metrics:
         lines += [f'vllm:request_success_total{{finished_reason="{why}"}} {n}' for why, n in self.finished.items()]
         lines += self.time_to_first_token.lines("vllm:time_to_first_token_seconds")
         lines += self.inter_token_latency.lines("vllm:inter_token_latency_seconds")
+        lines += self.time_per_output_token.lines("vllm:request_time_per_output_token_seconds")
         return "\n".join(lines) + "\n"

@@ -49,6 +49,7 @@ class Results:
     def _observe(self, sequence: Sequence, now: float) -> None:
         self._metrics.generation_tokens += 1
         if sequence.last_token_at is None:
+            sequence.first_token_at = now
             self._metrics.time_to_first_token.observe(now - sequence.arrived)
         else:
             self._metrics.inter_token_latency.observe(now - sequence.last_token_at)

@@ -68,6 +68,7 @@ class Sequence:
     link: int = ROOT
     told: int = 0
     finish: FinishReason | None = None
+    first_token_at: float | None = None
     last_token_at: float | None = None
     timer: asyncio.TimerHandle | None = None
 
@@ -85,6 +86,13 @@ class Sequence:
     def is_complete(self) -> bool:
         """Whether steps that are out bring the last token that was asked for."""
         return self.unknown > 0 and self.length - self.prompt_tokens >= self.options.max_tokens
+
+    @property
+    def seconds_per_token(self) -> float | None:
+        """Mean time from token to token so far; None before the second."""
+        if self.first_token_at is None or self.last_token_at is None or self.answer_tokens <= 1:
+            return None
+        return (self.last_token_at - self.first_token_at) / (self.answer_tokens - 1)
 
     @property
     def order(self) -> tuple[int, float, int]:
