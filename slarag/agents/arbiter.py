@@ -53,6 +53,7 @@ async def _support(context: RunContext, jurors: Sequence[Backend], contender: Co
         evidence=evidence_of(contender),
         deadline=context.budget.deadline,
         compute_budget=context.plan.compute_budget,
+        compute_floor=context.compute_floor,
     )
     votes = await asyncio.gather(*(_vote(context, juror, request) for juror in others))
     heard = [vote for vote in votes if vote is not None]

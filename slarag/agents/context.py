@@ -48,6 +48,11 @@ class RunContext:
     provisional: dict[int, Reading] = field(default_factory=dict[int, Reading])
     timings_ms: dict[str, float] = field(default_factory=dict[str, float])
 
+    @property
+    def compute_floor(self) -> float:
+        """How low a server may put the plan's compute budget."""
+        return min(self.plan.compute_budget, self.profile.compute_floor)
+
     def enter(self, reading: Reading) -> None:
         """Enter a replica's reading into the race and tell it."""
         self.race.enter(reading)

@@ -36,6 +36,7 @@ class Reasoner:
             kind=context.kind,
             deadline=context.budget.deadline,
             compute_budget=context.plan.compute_budget,
+            compute_floor=context.compute_floor,
         )
         backend = context.models.reader(context.plan.replica(self.replica).model)
         began = time.monotonic()

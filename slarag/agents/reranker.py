@@ -52,6 +52,7 @@ class Reranker:
             kind=context.kind,
             deadline=context.budget.deadline,
             compute_budget=context.plan.compute_budget,
+            compute_floor=context.compute_floor,
         )
         backend = context.models.reader(context.plan.replica(self.replica).model)
         return await context.models.answer(backend, request, context.race.settled)

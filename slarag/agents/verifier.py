@@ -46,6 +46,7 @@ async def _support(context: RunContext, contender: Contender) -> VerifyResult | 
         evidence=evidence_of(contender),
         deadline=context.budget.deadline,
         compute_budget=context.plan.compute_budget,
+        compute_floor=context.compute_floor,
     )
     try:
         return await context.models.verify(backend, request)

@@ -100,7 +100,7 @@ class PoolBackend:
         left = seconds_left(request.deadline, self._name)
         if not request.passages:
             return AnswerResult(candidates=(), no_answer=1.0, usd=self._usd(Usage()))
-        fields = {"kind": request.kind, "n_best": min(request.n_best, _MOST_CANDIDATES)}
+        fields = {"kind": request.kind, "n_best": min(request.n_best, _MOST_CANDIDATES), **_compute(request)}
         reply = await self._ask(request.question, request.passages, left, fields)
         try:
             return self._answer_of(reply, request.passages)
@@ -113,7 +113,7 @@ class PoolBackend:
         if not request.evidence:
             return VerifyResult(supported=0.0, refuted=0.0, not_enough=1.0, usd=self._usd(Usage()))
         claim = f"{request.question.strip()} {request.answer.strip()}".strip()
-        reply = await self._ask(claim, request.evidence, left, {"n_best": 1})
+        reply = await self._ask(claim, request.evidence, left, {"n_best": 1, **_compute(request)})
         try:
             usage = _usage_of(reply)
             return VerifyResult(**_support_of(reply["support"]), usage=usage, usd=self._usd(usage))
@@ -204,6 +204,10 @@ def _candidate_of(row: Mapping[str, Any], passages: tuple[Passage, ...]) -> Cand
 
 def _support_of(raw: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(raw[name]) for name in ("supported", "refuted", "not_enough")}
+
+
+def _compute(request: AnswerRequest | VerifyRequest) -> dict[str, float]:
+    return {"compute_budget": request.compute_budget, "compute_floor": request.compute_floor}
 
 
 def _usage_of(reply: Mapping[str, Any]) -> Usage:

@@ -49,7 +49,8 @@ class AnswerRequest:
 
     kind: `span` one short answer, `yes_no` "yes" or "no", `list` several short answers, `sentence` a sentence or two.
     n_best: candidates wanted. deadline: seconds on `time.monotonic`, None for no deadline. compute_budget: the share of
-    the model's full compute that the answer may cost, in (0, 1]; a model without such a dial ignores it.
+    the model's full compute that the answer may cost, in (0, 1], and compute_floor how low a server that is short of
+    devices may put it; a model without such a dial ignores both.
     """
 
     question: str
@@ -58,6 +59,7 @@ class AnswerRequest:
     n_best: int = 5
     deadline: float | None = None
     compute_budget: float = 1.0
+    compute_floor: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +93,7 @@ class AnswerResult:
 class VerifyRequest:
     """Is `answer` to `question` supported by `evidence`? An empty `question` makes `answer` the claim itself.
 
-    deadline, compute_budget: as in `AnswerRequest`.
+    deadline, compute_budget, compute_floor: as in `AnswerRequest`.
     """
 
     question: str
@@ -99,6 +101,7 @@ class VerifyRequest:
     evidence: tuple[Passage, ...]
     deadline: float | None = None
     compute_budget: float = 1.0
+    compute_floor: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

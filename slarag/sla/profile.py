@@ -53,6 +53,12 @@ class Profile(Strict):
     priority: Priority = Field(description="The metric that is made as good as the objectives allow.")
     objectives: Objectives = Field(default_factory=Objectives)
     abstention: Abstention = Field(default_factory=Abstention)
+    compute_floor: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="How low a pool that is short of devices may put the share of the model's compute a reading gets.",
+    )
 
     @property
     def threshold(self) -> float:

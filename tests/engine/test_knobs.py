@@ -115,3 +115,10 @@ def test_knob_compute_budget() -> None:
         _, _, (model,) = ran(Plan(compute_budget=budget, verification="support"))
         assert [request.compute_budget for request in model.answered] == [budget]
         assert [request.compute_budget for request in model.verified] == [budget]
+
+
+def test_a_profile_says_how_low_a_server_may_put_the_budget() -> None:
+    for floor, budget, lowest in ((0.5, 1.0, 0.5), (0.9, 0.6, 0.6)):
+        asked = profile().model_copy(update={"compute_floor": floor})
+        _, _, (model,) = ran(Plan(compute_budget=budget), profile=asked)
+        assert [request.compute_floor for request in model.answered] == [lowest]

@@ -95,7 +95,7 @@ def test_the_threshold_is_zero_when_abstaining_is_not_allowed() -> None:
     [
         pytest.param(MINE.replace("p95_ms", "p95ms"), 5, ["'objectives.latency.p95ms'", "'p95_ms'?"], id="misspelt"),
         pytest.param(MINE.replace("objectives", "objectivs"), 3, ["'objectivs'", "'objectives'?"], id="misspelt-top"),
-        pytest.param(MINE + "zzz: 1\n", 7, ["'zzz'", "['abstention', 'description'"], id="no-near-key"),
+        pytest.param(MINE + "zzz: 1\n", 7, ["'zzz'", "['abstention', 'compute_floor'"], id="no-near-key"),
         pytest.param(MINE + "name: other\n", 7, ["duplicate key 'name'", "line 1"], id="duplicate"),
         pytest.param(MINE + "  p95_ms: 3\n", 7, ["unknown key 'objectives.p95_ms'"], id="wrong-level"),
         pytest.param(MINE.replace("2000", "200"), 4, ["deadline_ms 200 is under p95_ms 900"], id="deadline-under-p95"),

@@ -17,7 +17,7 @@ from ..errors import BusyError, RequestError
 from ..serve.reading import Answered, Question, ReadingEngine
 from .failures import REFUSALS
 from .generation import check_model
-from .reading_schemas import AnswersBody, ReadingBody, SpanCompletionBody, numbered
+from .reading_schemas import AnswersBody, SpanCompletionBody, numbered
 from .schemas import TokenizeBody
 
 T = TypeVar("T")
@@ -31,14 +31,14 @@ def add_reading(app: FastAPI, engine: ReadingEngine, model: str, max_tokens: int
     @app.post("/v1/answers", responses=REFUSALS)
     async def answers(body: AnswersBody, request: Request) -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
         """The spans of the passages that answer the question, and what the passages say of it as a claim."""
-        _check(body, model)
+        check_model(body.model, model)
         answered = await _unless_gone(request, engine.answer(body.to_question()))
         return JSONResponse({**_head("answer", model), **_answer_body(answered), "usage": _usage(answered)})
 
     @app.post("/v1/completions", responses=REFUSALS)
     async def completions(body: SpanCompletionBody, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """The best spans for a prompt that ends in a question."""
-        _check(body, model)
+        check_model(body.model, model)
         answered = await _unless_gone(request, engine.answer(_question_of(body)))
         choices = _choices(engine, answered, body)
         head, usage = _head("text_completion", model), _usage(answered)
@@ -55,16 +55,6 @@ def add_reading(app: FastAPI, engine: ReadingEngine, model: str, max_tokens: int
         check_model(body.model, model)
         tokens = await asyncio.to_thread(engine.tokenize, body.prompt)
         return {"tokens": tokens, "count": len(tokens), "max_model_len": max_tokens}
-
-
-def _check(body: ReadingBody, model: str) -> None:
-    check_model(body.model, model)
-    if body.compute_budget != 1:
-        raise RequestError(
-            f"compute_budget {body.compute_budget} is not served",
-            remedy="leave it out: this pool reads with the whole model",
-            param="compute_budget",
-        )
 
 
 async def _unless_gone(request: Request, call: Coroutine[Any, Any, T]) -> T:
@@ -113,6 +103,7 @@ def _usage(answered: Answered) -> dict[str, Any]:
         "total_tokens": answered.tokens,
         "prompt_tokens_details": {"cached_tokens": answered.cached_tokens},
         "device_seconds": answered.device_seconds,
+        "compute_spent": answered.compute_spent,
     }
 
 
@@ -134,6 +125,8 @@ def _question_of(body: SpanCompletionBody) -> Question:
         n_best=_MOST_CANDIDATES,
         priority=body.priority,
         deadline=body.deadline,
+        compute_budget=body.compute_budget,
+        compute_floor=body.compute_floor,
     )
 
 

@@ -18,7 +18,8 @@ Text = Annotated[str, Field(max_length=200_000)]
 class ReadingBody(Body):
     """What both share. priority: lower goes first. deadline_ms: later the answer is status 504.
 
-    compute_budget: share of the model's layers and experts to use; 1 is all of them.
+    compute_budget: share of the full model's FLOPs that each reading may cost. compute_floor: how low the pool may put
+    that while it is short of devices; never by itself if not given.
     """
 
     model: str | None = None
@@ -26,6 +27,7 @@ class ReadingBody(Body):
     priority: int = Field(default=0, ge=-(2**31), lt=2**31)
     deadline_ms: float | None = Field(default=None, gt=0, le=86_400_000, allow_inf_nan=False)
     compute_budget: float = Field(default=1.0, gt=0, le=1, allow_inf_nan=False)
+    compute_floor: float = Field(default=1.0, gt=0, le=1, allow_inf_nan=False)
 
     @property
     def deadline(self) -> float | None:
@@ -50,6 +52,8 @@ class AnswersBody(ReadingBody):
             n_best=self.n_best,
             priority=self.priority,
             deadline=self.deadline,
+            compute_budget=self.compute_budget,
+            compute_floor=self.compute_floor,
         )
 
 

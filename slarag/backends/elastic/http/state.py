@@ -96,7 +96,14 @@ def _load(engine: ServedPool) -> dict[str, Any]:
         "seconds_per_passage": engine.seconds_per_passage,
         "replaced_workers": engine.cluster.replaced,
         "is_resizing": engine.resizing.status.is_running,
+        "simulated": _simulated(engine.cluster),
     }
+
+
+def _simulated(cluster: Cluster) -> str | None:
+    """The accelerator that the devices behave as; None when they are what they are."""
+    simulated = cluster.options.simulated
+    return None if simulated is None else simulated.profile.name
 
 
 async def _memory(cluster: Cluster) -> dict[str, Any]:
@@ -131,6 +138,7 @@ def _gauges(engine: ServedPool) -> dict[str, float]:
         "slarag:devices": engine.size,
         "slarag:standbys": engine.cluster.standbys,
         "slarag:placement_epoch": engine.cluster.placement.epoch,
+        "slarag:is_simulated": engine.cluster.options.simulated is not None,
     }
 
 

@@ -33,7 +33,11 @@ class Histogram:
 
 @dataclass(slots=True)
 class Metrics:
-    """Totals since the start. finished: requests by reason. rejected: requests refused because too many waited."""
+    """Totals since the start. finished: requests by reason. rejected: requests refused because too many waited.
+
+    full_tokens: prompt tokens, each counted as the share of the full model's compute that it was read with.
+    compute_level: the share of what they ask for that readings get at this moment.
+    """
 
     time_to_first_token: Histogram = field(default_factory=Histogram)
     inter_token_latency: Histogram = field(default_factory=Histogram)
@@ -44,11 +48,13 @@ class Metrics:
     finished: Counter[str] = field(default_factory=Counter[str])
     rejected: int = 0
     device_seconds: float = 0.0
+    full_tokens: float = 0.0
+    compute_level: float = 1.0
 
     def text(self, gauges: dict[str, float]) -> str:
         """All of it as text; `gauges` are the values of this moment by name."""
         lines: list[str] = []
-        for name, value in gauges.items():
+        for name, value in {**gauges, "slarag:compute_level": self.compute_level}.items():
             lines += [f"# TYPE {name} gauge", f"{name} {value:g}"]
         counters = {
             "vllm:prompt_tokens_total": self.prompt_tokens,
@@ -56,6 +62,7 @@ class Metrics:
             "slarag:cached_prompt_tokens_total": self.cached_tokens,
             "slarag:requests_rejected_total": self.rejected,
             "slarag:device_seconds_total": self.device_seconds,
+            "slarag:full_compute_tokens_total": self.full_tokens,
         }
         for name, value in counters.items():
             lines += [f"# TYPE {name} counter", f"{name} {value:g}"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from tokenizers import Tokenizer
 
@@ -24,6 +24,7 @@ from ..cluster.plan import ResizePlan, plan_resize
 from ..cluster.reader_options import ReaderOptions
 from ..errors import BusyError
 from ..models.reader import ReaderLayout
+from .brown_out import BrownOut
 from .demand import Demand
 from .metrics import Metrics
 from .reading_lane import ReadingLane
@@ -36,7 +37,11 @@ _CACHED_PAIRS = 4096
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
-    """What is asked of `passages`. deadline: seconds on the monotonic clock. priority: lower goes first."""
+    """What is asked of `passages`. deadline: seconds on the monotonic clock. priority: lower goes first.
+
+    compute_budget: the share of the full model's FLOPs that each reading may cost; compute_floor: how low the pool may
+    put that when it is short of devices.
+    """
 
     text: str
     passages: tuple[Passage, ...]
@@ -44,6 +49,8 @@ class Question:
     n_best: int = 5
     priority: int = 0
     deadline: float | None = None
+    compute_budget: float = 1.0
+    compute_floor: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,12 +63,19 @@ class Answered:
     cached_tokens: int
     device_seconds: float
 
+    @property
+    def compute_spent(self) -> float:
+        """The share of the full model's FLOPs that its readings cost, by tokens; 1 without any."""
+        spent = sum(reading.spent * reading.tokens for reading in self.readings)
+        return spent / self.tokens if self.tokens else 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class _Read:
     reading: Reading
     seconds: float = 0.0
     is_cached: bool = False
+    is_shortened: bool = False
 
 
 class ReadingEngine:
@@ -74,6 +88,7 @@ class ReadingEngine:
         self.metrics = Metrics()
         self.max_waiting = max_waiting
         self.resizing = Resizing(cluster, self._move_work)
+        self.brown_out = BrownOut()
         self.is_draining = False
         self._tokenizer = tokenizer
         self._windower = Windower(tokenizer)
@@ -129,8 +144,7 @@ class ReadingEngine:
     @property
     def seconds_per_passage(self) -> float | None:
         """Recent device time of a window; None before the first."""
-        known = [lane.seconds_per_window for lane in self._lanes.values() if lane.seconds_per_window is not None]
-        return sum(known) / len(known) if known else None
+        return _mean(lane.seconds_per_window for lane in self._lanes.values())
 
     def tokenize(self, text: str) -> list[int]:
         """The tokens of `text`, without those that frame a window."""
@@ -142,7 +156,7 @@ class ReadingEngine:
         Raises `BusyError` when too many wait, and `BackendTimeoutError` at the deadline.
         """
         self._check()
-        call = ReadingCall(time.monotonic(), question.priority, question.deadline)
+        call = ReadingCall(time.monotonic(), question.priority, question.deadline, compute_floor=question.compute_floor)
         self._calls.add(call)
         try:
             async with asyncio.timeout(_left(question.deadline)):
@@ -206,18 +220,22 @@ class ReadingEngine:
 
     async def _read(self, call: ReadingCall, question: Question) -> list[_Read]:
         """A reading for each passage; all that is not known yet waits at once, so that batches are full."""
-        held = [self._cache.get(question.text, passage.text) for passage in question.passages]
+        budget = question.compute_budget
+        held = [self._cache.get(question.text, passage.text, budget) for passage in question.passages]
         unknown = [p.text for p, known in zip(question.passages, held, strict=True) if known is None]
-        made = await asyncio.to_thread(lambda: [self._windower.windows(question.text, text) for text in unknown])
+        made = await asyncio.to_thread(
+            lambda: [self._windower.windows(question.text, text, budget) for text in unknown]
+        )
         loop = asyncio.get_running_loop()
         jobs = [[ReadingJob(call, window, loop.create_future()) for window in windows] for windows in made]
         self._queue.add([job for several in jobs for job in several])
         for lane in self._lanes.values():
             lane.wake()
-        new = iter(await asyncio.gather(*map(_merged, jobs)))
+        new = iter(await asyncio.gather(*(_merged(several, budget) for several in jobs)))
         read = [next(new) if known is None else _Read(known, is_cached=True) for known in held]
         for passage, each in zip(question.passages, read, strict=True):
-            self._cache.put(question.text, passage.text, each.reading)
+            if not each.is_shortened:
+                self._cache.put(question.text, passage.text, each.reading, budget)
         return read
 
     def _answered(self, call: ReadingCall, question: Question, read: Sequence[_Read]) -> Answered:
@@ -226,6 +244,7 @@ class ReadingEngine:
         cached = sum(each.reading.tokens for each in read if each.is_cached)
         self.metrics.prompt_tokens += tokens
         self.metrics.cached_tokens += cached
+        self.metrics.full_tokens += sum(each.reading.spent * each.reading.tokens for each in read)
         self.metrics.finished["stop"] += 1
         self.metrics.time_to_first_token.observe(time.monotonic() - call.arrived)
         return Answered(
@@ -242,7 +261,14 @@ class ReadingEngine:
         self._runs[device.number] = asyncio.create_task(lane.run())
 
     def _take(self) -> list[ReadingJob]:
-        return self._queue.take(sum(lane.is_free for lane in self._lanes.values()))
+        in_full = _mean(lane.seconds_in_full for lane in self._lanes.values())
+        self.brown_out.observe(len(self._queue.jobs), in_full, self.size)
+        self.metrics.compute_level = self.brown_out.level
+        batch = self._queue.take(sum(lane.is_free for lane in self._lanes.values()))
+        for job in batch:
+            budget = self.brown_out.budget(job.window.budget, job.call.compute_floor)
+            job.window = replace(job.window, budget=budget)
+        return batch
 
     def _give_back(self, jobs: list[ReadingJob]) -> None:
         self._queue.add(jobs)
@@ -258,12 +284,21 @@ class ReadingEngine:
             await self._runs.pop(number)
 
 
-async def _merged(jobs: Sequence[ReadingJob]) -> _Read:
-    """The reading of one passage from its windows', once they are there."""
+async def _merged(jobs: Sequence[ReadingJob], budget: float) -> _Read:
+    """The reading of one passage from its windows', once they are there; they were to be read with `budget`."""
     if not jobs:
         return _Read(_NO_TEXT)
     timed: list[TimedReading] = await asyncio.gather(*(job.future for job in jobs))
-    return _Read(merge_windows([each.reading for each in timed]), sum(each.seconds for each in timed))
+    return _Read(
+        merge_windows([each.reading for each in timed]),
+        sum(each.seconds for each in timed),
+        is_shortened=any(job.window.budget < budget for job in jobs),
+    )
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _left(deadline: float | None) -> float | None:

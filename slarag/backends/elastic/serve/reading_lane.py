@@ -33,6 +33,7 @@ class ReadingLane:
         self.device = device
         self.batch: list[ReadingJob] = []
         self.seconds_per_window: float | None = None
+        self.seconds_in_full: float | None = None
         self._cluster = cluster
         self._metrics = metrics
         self._take = take
@@ -100,24 +101,32 @@ class ReadingLane:
     def _hand_out(self, batch: Sequence[ReadingJob], readings: Sequence[Any], seconds: float) -> None:
         tokens = sum(job.tokens for job in batch)
         self._metrics.device_seconds += seconds
-        self._observe(seconds / len(batch))
-        for job, fields in zip(batch, readings, strict=True):
+        read = [_reading(fields) for fields in readings]
+        self._observe(seconds / len(batch), seconds / sum(reading.spent for reading in read))
+        for job, reading in zip(batch, read, strict=True):
             if not job.future.done():
-                job.future.set_result(TimedReading(_reading(fields), seconds * job.tokens / tokens))
+                job.future.set_result(TimedReading(reading, seconds * job.tokens / tokens))
 
-    def _observe(self, seconds: float) -> None:
-        """Take in a batch's seconds a window; the first also pays for the worker's warming up and is left out."""
+    def _observe(self, seconds: float, in_full: float) -> None:
+        """Take in a batch's seconds a window, as they were and as if all compute had been spent.
+
+        The first batch also pays for the worker's warming up and is left out.
+        """
         if not self._is_warm:
             self._is_warm = True
             return
-        old = self.seconds_per_window
-        self.seconds_per_window = seconds if old is None else 0.9 * old + 0.1 * seconds
+        self.seconds_per_window = _moved(self.seconds_per_window, seconds)
+        self.seconds_in_full = _moved(self.seconds_in_full, in_full)
+
+
+def _moved(mean: float | None, value: float) -> float:
+    return value if mean is None else 0.9 * mean + 0.1 * value
 
 
 def _fields(window: Window) -> list[Any]:
-    return [window.ids, window.first_length, [place for pair in window.offsets for place in pair]]
+    return [window.ids, window.first_length, [place for pair in window.offsets for place in pair], window.budget]
 
 
 def _reading(fields: Sequence[Any]) -> Reading:
-    spans, log_odds, answer, support, tokens = fields
-    return Reading(tuple(ReadSpan(*span) for span in spans), log_odds, answer, tuple(support), tokens)
+    spans, log_odds, answer, support, tokens, spent = fields
+    return Reading(tuple(ReadSpan(*span) for span in spans), log_odds, answer, tuple(support), tokens, spent)

@@ -12,11 +12,15 @@ from ...reader.windows import Window
 
 @dataclass(eq=False, slots=True)
 class ReadingCall:
-    """A request whose windows are read. deadline: seconds on the monotonic clock. is_started: a device reads it."""
+    """A request whose windows are read. deadline: seconds on the monotonic clock. is_started: a device reads it.
+
+    compute_floor: the least compute budget that its windows may be read with.
+    """
 
     arrived: float
     priority: int = 0
     deadline: float | None = None
+    compute_floor: float = 1.0
     is_started: bool = False
 
     @property

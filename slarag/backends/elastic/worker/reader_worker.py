@@ -56,15 +56,15 @@ class ReaderWorker:
 
 
 def window_of(fields: Sequence[Any]) -> Window:
-    """The window that [ids, first length, flat offsets] states."""
-    ids, first_length, flat = fields
-    return Window(ids, first_length, list(zip(flat[::2], flat[1::2], strict=True)))
+    """The window that [ids, first length, flat offsets, compute budget] states."""
+    ids, first_length, flat, budget = fields
+    return Window(ids, first_length, list(zip(flat[::2], flat[1::2], strict=True)), budget)
 
 
 def reading_fields(reading: Reading) -> list[Any]:
-    """A reading as plain JSON values: [spans, span log odds, answer logit, support, tokens]."""
+    """A reading as plain JSON values: [spans, span log odds, answer logit, support, tokens, share spent]."""
     spans = [[span.start, span.end, span.probability] for span in reading.spans]
-    return [spans, reading.span_log_odds, reading.answer_logit, reading.support, reading.tokens]
+    return [spans, reading.span_log_odds, reading.answer_logit, reading.support, reading.tokens, reading.spent]
 
 
 def _close(files: Sequence[int]) -> None:
