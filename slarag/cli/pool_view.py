@@ -55,6 +55,7 @@ def _headline(pool: dict[str, Any], attainment: dict[str, Any]) -> str:
         *(f"{name} within {part['objective_ms']:g} ms: {_share(part['share'])}" for name, part in attainment.items()),
         f"KV cache {_share(pool['kv_cache_used'])}" if pool["kv_cache_used"] else "",
         "resizing" if pool["is_resizing"] else "",
+        f"simulated {pool['simulated']}" if pool["simulated"] else "",
         f"{pool['replaced_workers']} workers replaced" if pool["replaced_workers"] else "",
     ]
     return "; ".join(part for part in parts if part)
