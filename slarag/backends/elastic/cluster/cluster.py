@@ -122,6 +122,11 @@ class Cluster:
         self.start_task(self.booted.fill())
         return worker or await self.processes.fork()
 
+    def keep_standbys(self, wanted: int) -> None:
+        """Keep as many booted workers from now on; more than that are used up, not ended."""
+        self.booted.wanted = wanted
+        self.start_task(self.booted.fill())
+
     async def attach(self, device: Device, worker: WorkerProcess) -> None:
         """Make `worker` the device's; it maps the device's memory and knows all others. Raises `WorkerGoneError`.
 

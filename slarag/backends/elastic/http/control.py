@@ -32,6 +32,8 @@ def add_control(app: FastAPI, engine: ServedPool) -> None:
             return failure(400, str(error), "invalid_request_error", param="new_data_parallel_size")
         if body.dry_run:
             return JSONResponse(_plan_body(engine, plan))
+        if body.standbys is not None:
+            engine.cluster.keep_standbys(body.standbys)
         try:
             await engine.resize(size, operation_id=body.operation_id)
         except ResizeError as error:

@@ -96,10 +96,12 @@ class ScaleBody(Body):
     """`POST /scale_elastic_ep`.
 
     drain_timeout: seconds, as in vLLM; nothing is drained here, so it bounds nothing. operation_id: comes back in the
-    status. dry_run: answer with the plan and what it would bring, and change nothing.
+    status. dry_run: answer with the plan and what it would bring, and change nothing. standbys: booted processes to
+    keep from now on; None for as many as now.
     """
 
     new_data_parallel_size: int = Field(ge=1, lt=2**31)
     drain_timeout: float = Field(default=120, gt=0, le=86_400)
     operation_id: str | None = Field(default=None, max_length=200)
     dry_run: bool = False
+    standbys: int | None = Field(default=None, ge=0, le=64)
