@@ -146,7 +146,7 @@ class _Device:
         self.experts = DistributedExperts(self.exchange, self.memory, self._operations)
         self.experts.place(owners_of(message["owners"]), (), lambda: None)
         model = Qwen3Moe(self._operations, self.memory.weights(), self.experts)
-        self._runner = StepRunner(model, self.memory.cache())
+        self._runner = StepRunner(model, self.memory.cache(), message["threads"])
         simulated = message["simulated"] and SimulatedDevice.from_message(message["simulated"])
         self._pacer = simulated and Pacer(simulated, layout.config, layout.dtype, self.exchange.pump)
 
