@@ -29,12 +29,15 @@ def simulate(
     Prints attainment and device-seconds of each; references are tuned with hindsight to the same attainment. Everything
     it prints is simulated.
     """
-    from ..backends.pool.comparison import ComparisonSettings, compare
+    from ..backends.pool.comparison import ComparisonSettings, compare_policies
     from ..backends.pool.service import Objectives
+    from ..backends.pool.trace import load_trace
 
+    arrivals = load_trace(trace, until_s=60 * minutes)
     objectives = Objectives(ttft_s=ttft_ms / 1000, itl_s=itl_ms / 1000, share=share)
     say(f"simulating {minutes:g} minutes of {trace.name} under several settings of five policies")
-    found = compare(trace, ComparisonSettings(objectives=objectives, minutes=minutes, ceiling=ceiling))
+    settings = ComparisonSettings(objectives=objectives, minutes=minutes, ceiling=ceiling)
+    found = compare_policies(arrivals, settings, name=trace.name)
     if as_json:
         from ..evals.machine import machine
 

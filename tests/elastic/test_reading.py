@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from slarag.backends.elastic.cluster.reader_options import ReaderOptions
-from slarag.backends.elastic.errors import BusyError
+from slarag.backends.elastic.errors import BusyError, ResizeError
 from slarag.backends.elastic.http.app import build_app
 from slarag.backends.elastic.serve.reading import Answered, Question, ReadingEngine
 from slarag.backends.protocol import AnswerRequest, AnswerResult, VerifyRequest, VerifyResult
@@ -269,3 +269,20 @@ def test_a_resize_needs_the_token(engine: ReadingEngine, runner: asyncio.Runner,
 def test_a_folder_without_a_reader_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no reader in"):
         asyncio.run(ReadingEngine.start(ReaderOptions(model=tmp_path)))
+
+
+def test_what_is_under_way_can_be_asked_for_again_and_nothing_else(
+    engine: ReadingEngine, runner: asyncio.Runner
+) -> None:
+    async def use() -> None:
+        first = asyncio.create_task(engine.resize(3, operation_id="first"))
+        await asyncio.sleep(0)
+        again = asyncio.create_task(engine.resize(3))
+        await asyncio.sleep(0)
+        with pytest.raises(ResizeError, match="is running"):
+            await engine.resize(1)
+        assert (await first) == (await again) == engine.resizing.history[-1]
+        assert (engine.size, engine.resizing.status.operation_id) == (3, "first")
+        await engine.resize(2)
+
+    runner.run(use())
