@@ -47,7 +47,7 @@ class Cluster:
         self.devices: dict[int, Device] = {}
         self.changing = asyncio.Lock()
         self.replaced = 0
-        self.booted = Standbys(processes, options.standbys)
+        self.booted = Standbys(processes, 0 if "standby" in options.without else options.standbys)
         self.watch = Watch(self)
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closing = False
@@ -118,6 +118,8 @@ class Cluster:
 
     async def take_worker(self) -> WorkerProcess:
         """A booted worker without memory: a standby if there is one, else one that is forked now."""
+        if "standby" in self.options.without:
+            return await self.processes.boot()
         worker = self.booted.take()
         self.start_task(self.booted.fill())
         return worker or await self.processes.fork()
@@ -144,6 +146,7 @@ class Cluster:
             device=device.number,
             incarnation=device.incarnation,
             threads=self.options.threads,
+            private="zero_copy" in self.options.without,
             simulated=self.options.simulated and self.options.simulated.to_message(),
             layout=self.layout.to_message(),
             regions={name: _encode(region) for name, region in device.attachment.regions.items()},

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ..device_layout import DeviceLayout
 from ..models.config import DType, Qwen3MoeConfig
 from ..pacing import SimulatedDevice
 
 MIB = 1 << 20
+Mechanism = Literal["page_remap", "peer_copy", "standby", "zero_copy"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,9 +22,13 @@ class PoolOptions:
     dtype: None for the checkpoint's. capacity_bytes: of a device, None for what `min_devices` devices need.
     kv_blocks of block_tokens: a device's cache. max_batch_tokens and max_sequences: of a device's step.
     standbys: booted processes without memory. threads: of a device. hang_seconds: a worker that gives no sign of life
-    for so long is killed and replaced. double_held_share: of the experts, what a
-    resize may hold twice at any moment. simulated: the accelerator that every device behaves as, in speed and, where
-    `capacity_bytes` is not given, in memory; None for this host as it is.
+    for so long is killed and replaced. double_held_share: of the experts, what a resize may hold twice at any moment.
+    simulated: the accelerator that every device behaves as, in speed and, where `capacity_bytes` is not given, in
+    memory; None for this host as it is.
+
+    without: mechanisms to do without, for measuring what each is worth. Without page_remap a device whose experts
+    change has all of them copied to new memory at once; without peer_copy what moves is read from disk; without standby
+    a worker is booted from nothing; without zero_copy a worker copies weights into memory of its own.
     """
 
     model: Path
@@ -40,6 +46,7 @@ class PoolOptions:
     threads: int = 1
     hang_seconds: float = 1.5
     double_held_share: float = 0.02
+    without: tuple[Mechanism, ...] = ()
 
     def layout(self) -> DeviceLayout:
         """The device layout for the model's `config.json`; raises `CheckpointError`."""
@@ -60,4 +67,5 @@ class PoolOptions:
         if self.simulated is not None:
             return self.simulated.capacity_bytes
         share = -(-layout.config.num_experts // self.min_devices)
-        return layout.bytes_on_device(share * len(layout.config.sparse_layers))
+        copies = 2 if "page_remap" in self.without else 1
+        return layout.bytes_on_device(copies * share * len(layout.config.sparse_layers))

@@ -86,6 +86,12 @@ class Processes:
                 self._slots.append(slot)
                 raise
 
+    async def boot(self) -> WorkerProcess:
+        """The same from a zygote that is started now, in place of the one there was."""
+        async with self._lock:
+            await self._restart_zygote()
+        return await self.fork()
+
     async def _fork(self, slot: int) -> WorkerProcess:
         ours, theirs = socket.socketpair()
         try:
@@ -103,8 +109,11 @@ class Processes:
         """Start another zygote if this one ended, is stopped or did not answer; raises `WorkerGoneError`."""
         async with self._lock:
             if not self._zygote.is_well:
-                await self._zygote.aclose()
-                self._zygote = await ZygoteProcess.start(self._board_file)
+                await self._restart_zygote()
+
+    async def _restart_zygote(self) -> None:
+        await self._zygote.aclose()
+        self._zygote = await ZygoteProcess.start(self._board_file)
 
     def is_stuck(self, worker: WorkerProcess, hang_seconds: float) -> bool:
         """Whether a worker is stopped, or has given no sign of life for `hang_seconds`."""

@@ -19,6 +19,8 @@ from ..memory.client import MemoryClient
 from ..placement import Move
 from .cluster import Cluster
 from .device import Device
+from .rebuilding import Rebuilding
+from .transfer import Transfer
 
 _Key = TypeVar("_Key")
 _CHUNKS_IN_FLIGHT = 4
@@ -39,7 +41,9 @@ class Relocation:
         self._lost = [number for number in {move.source for move in moves} if cluster.devices[number].is_lost]
         experts = sum(len(owner) for owner in cluster.placement.owners.values())
         self._most_twice = max(1, int(cluster.options.double_held_share * experts))
-        self._room = asyncio.Semaphore(len(moves) if self._lost else self._most_twice)
+        self._is_at_once = bool(self._lost) or "page_remap" in cluster.options.without
+        self._room = asyncio.Semaphore(len(moves) if self._is_at_once else self._most_twice)
+        self._transfer = Transfer(cluster.options, cluster.layout)
         self._allocated: dict[int, dict[str, Region]] = {}
         self._switched: list[Move] = []
         self._settling: list[asyncio.Task[None]] = []
@@ -65,8 +69,8 @@ class Relocation:
         chunks = self._chunks()
         copying = [self._copy(chunks, at_chunk) for _ in range(_COPIES_AT_ONCE)]
         _raise_first(await asyncio.gather(*copying, return_exceptions=True))
-        if self._lost:
-            self._switch(self._moves)
+        if self._is_at_once:
+            await self._switch_at_once()
         await self._settle()
         await self._unmap(self._moves, lambda move: move.source)
 
@@ -77,7 +81,7 @@ class Relocation:
             for chunk in chunks:
                 at_chunk()
                 await self._copy_chunk(client, chunk)
-                if not self._lost:
+                if not self._is_at_once:
                     self._switch(chunk)
         except BaseException:
             chunks.close()
@@ -88,9 +92,8 @@ class Relocation:
     async def _copy_chunk(self, client: MemoryClient, chunk: Sequence[Move]) -> None:
         for _ in chunk:
             await self._room.acquire()
-        names = [expert_region(move.layer, move.expert) for move in chunk]
         try:
-            copied = await asyncio.to_thread(client.copy, chunk[0].source, chunk[0].target, names)
+            copied = await asyncio.to_thread(self._transfer.experts, client, chunk)
         except BaseException:
             self._give_room(chunk)
             raise
@@ -111,7 +114,7 @@ class Relocation:
         await self._free(left, lambda move: move.target)
 
     def _chunks(self) -> Generator[Sequence[Move]]:
-        size = max(1, self._most_twice // _CHUNKS_IN_FLIGHT // max(1, self._cluster.layout.expert_bytes))
+        size = max(1, self._most_twice // _CHUNKS_IN_FLIGHT)
         for _, moves in _by(self._moves, lambda move: (move.source, move.target)):
             for start in range(0, len(moves), size):
                 yield moves[start : start + size]
@@ -121,6 +124,18 @@ class Relocation:
         self._cluster.placement = self._cluster.placement.after(moves)
         self._switched += moves
         self._settling.append(asyncio.create_task(self._release(moves)))
+
+    async def _switch_at_once(self) -> None:
+        if "page_remap" not in self._cluster.options.without:
+            self._switch(self._moves)
+            return
+        rebuilding = Rebuilding(self._cluster, self._moves)
+        await rebuilding.run()
+        if "zero_copy" in self._cluster.options.without:
+            await self.map()
+        self._switch(self._moves)
+        await self._settle()
+        await rebuilding.release()
 
     async def _release(self, moves: Sequence[Move]) -> None:
         """Once no worker calls the old owners any more, the memory of their copies goes."""

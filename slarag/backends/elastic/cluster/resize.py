@@ -14,12 +14,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from ....sla.errors import SlaragError
-from ..device_layout import SHARED
 from ..errors import ResizeError
 from .cluster import Cluster
 from .device import Device
 from .plan import ResizePlan, plan_resize
 from .relocation import Relocation
+from .transfer import Transfer
 
 __all__ = ["Resize", "ResizePlan", "plan_resize"]
 
@@ -90,9 +90,10 @@ class Resize:
     async def _share(self) -> None:
         """Copy the shared weights, each time from another device."""
         client, staying = self._cluster.memory.client, self._cluster.placement.devices
+        transfer = Transfer(self._cluster.options, self._cluster.layout)
         for index, number in enumerate(self.plan.joining):
             source = staying[index % len(staying)]
-            copied = await asyncio.to_thread(client.copy, source, number, [SHARED])
+            copied = await asyncio.to_thread(transfer.shared, client, source, number)
             self._shared_bytes_moved += copied
 
     async def _attach(self) -> None:

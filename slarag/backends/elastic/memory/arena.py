@@ -73,6 +73,12 @@ class Arena:
         for first, count in region.runs:
             libc.punch_hole(self.file, first * self.page_bytes, count * self.page_bytes)
 
+    def rename(self, name: str, new: str) -> None:
+        """Know a region, and its mapping, under another name."""
+        self.regions[new] = self.regions.pop(name)
+        if space := self._mapped.pop(name, None):
+            self._mapped[new] = space
+
     def view(self, name: str) -> memoryview:
         """A region in one piece, until it is released. Its mapping is kept: reading it again costs no faults."""
         region = self.regions[name]

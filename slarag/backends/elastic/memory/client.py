@@ -94,6 +94,10 @@ class MemoryClient:
         fields: dict[str, object] = {"source": source, "target": target, "region": region, "pairs": list(pairs)}
         return int(self._call("copy_blocks", (), **fields, block_bytes=block_bytes)[0]["bytes"])
 
+    def renew(self, device: int, names: Sequence[str]) -> dict[str, Region]:
+        """Copy regions to other pages of their device; what they were is kept under the name with `.old` behind it."""
+        return _regions(self._call("renew", device=device, names=list(names))[0]["regions"])
+
     def usage(self) -> dict[str, Any]:
         """Bytes by device, and the traffic so far."""
         return self._call("usage")[0]

@@ -39,6 +39,13 @@ def map_file(address: int, length: int, file: int, offset: int) -> None:
         raise _fail("mmap")
 
 
+def map_private(address: int, length: int) -> None:
+    """Put `length` bytes of memory of this process's own at `address`, in place of what was there."""
+    flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED
+    if _libc.mmap(address, length, PROT_READ_WRITE, flags, -1, 0) != address:
+        raise _fail("mmap")
+
+
 def map_nothing(address: int, length: int) -> None:
     """Turn `length` bytes at `address` back into reserved space."""
     flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED

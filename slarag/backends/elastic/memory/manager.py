@@ -129,6 +129,18 @@ class MemoryManager:
         self.traffic.copied += copied
         return copied
 
+    def renew(self, device: int, names: Sequence[str]) -> dict[str, Region]:
+        """Copy regions to other pages of their device; what they were is kept under the name with `.old` behind it."""
+        made: dict[str, Region] = {}
+        for name in names:
+            view = self._view(device, name)
+            with self._lock:
+                arena = self._arena(device)
+                arena.rename(name, f"{name}.old")
+                made[name] = arena.allocate(name, len(view))
+            arena.write(made[name], view)
+        return made
+
     def usage(self) -> dict[int, dict[str, int]]:
         """Bytes by device: capacity, used (allocated pages), resident (held by the system), padding (in pages)."""
         with self._lock:

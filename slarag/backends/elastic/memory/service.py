@@ -98,6 +98,10 @@ class MemoryService:
     ) -> Reply:
         return {"bytes": self._manager.copy_blocks(source, target, region, pairs, block_bytes)}, []
 
+    def _do_renew(self, device: int, names: list[str]) -> Reply:
+        made = self._manager.renew(device, names)
+        return {"regions": {name: _encode(region) for name, region in made.items()}}, []
+
     def _do_usage(self) -> Reply:
         usage = {str(device): values for device, values in self._manager.usage().items()}
         return {"devices": usage, "traffic": asdict(self._manager.traffic)}, []

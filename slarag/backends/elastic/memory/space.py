@@ -8,6 +8,7 @@ ElasticMoE, arXiv 2510.02613, section 4; here with mmap MAP_FIXED).
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Iterable
 
 from . import libc
@@ -28,6 +29,15 @@ class AddressSpace:
             length = count * self.page_bytes
             self._check(offset, length)
             libc.map_file(self.address + offset, length, file, first * self.page_bytes)
+            offset += length
+
+    def fill(self, offset: int, file: int, runs: Iterable[Run]) -> None:
+        """Put a private copy of the pages there instead."""
+        for first, count in runs:
+            length = count * self.page_bytes
+            self._check(offset, length)
+            libc.map_private(self.address + offset, length)
+            os.preadv(file, [self.view(offset, length)], first * self.page_bytes)
             offset += length
 
     def unmap(self, offset: int, length: int) -> None:

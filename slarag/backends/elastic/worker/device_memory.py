@@ -16,10 +16,10 @@ from ..models.layout import block_shape
 from ..models.paged import PagedKV
 
 
-def map_region(file: int, region: Region, page_bytes: int) -> AddressSpace:
-    """A region in one piece of address space."""
+def map_region(file: int, region: Region, page_bytes: int, *, private: bool = False) -> AddressSpace:
+    """A region in one piece of address space, or a private copy of it."""
     space = AddressSpace(len(region.pages) * page_bytes, page_bytes)
-    space.map(0, file, region.runs)
+    (space.fill if private else space.map)(0, file, region.runs)
     return space
 
 
@@ -40,10 +40,11 @@ class ExpertSpace:
     """One stable address per expert of the model, whether it is here or not.
 
     Taking an expert in puts its pages under its address; giving it away takes them out. Nothing that holds a view of
-    another expert, or of this one before it was taken in, notices.
+    another expert, or of this one before it was taken in, notices. private: experts are copied, not mapped.
     """
 
-    def __init__(self, layout: DeviceLayout) -> None:
+    def __init__(self, layout: DeviceLayout, *, private: bool = False) -> None:
+        self._is_private = private
         self._stride = -(-layout.expert_bytes // layout.page_bytes) * layout.page_bytes
         self._layers = {layer: index for index, layer in enumerate(layout.config.sparse_layers)}
         self._num_experts = layout.config.num_experts
@@ -54,7 +55,7 @@ class ExpertSpace:
     def take_in(self, file: int, experts: Iterable[tuple[int, int, Iterable[Run]]]) -> None:
         """Map (layer, expert, runs of its pages)."""
         for layer, expert, runs in experts:
-            self._space.map(self._offset(layer, expert), file, runs)
+            (self._space.fill if self._is_private else self._space.map)(self._offset(layer, expert), file, runs)
 
     def give_away(self, experts: Iterable[tuple[int, int]]) -> None:
         """Unmap (layer, expert); no call may use them any more."""
@@ -71,14 +72,16 @@ class ExpertSpace:
 
 
 class DeviceMemory:
-    """What a worker maps of its own device."""
+    """What a worker maps of its own device. private: weights are copied instead, as where processes share nothing."""
 
-    def __init__(self, layout: DeviceLayout, file: int, regions: Mapping[str, Region]) -> None:
+    def __init__(
+        self, layout: DeviceLayout, file: int, regions: Mapping[str, Region], *, private: bool = False
+    ) -> None:
         self.layout = layout
         self.workspace = Workspace(layout, file, regions[WORKSPACE])
-        self._shared = map_region(file, regions[SHARED], layout.page_bytes)
+        self._shared = map_region(file, regions[SHARED], layout.page_bytes, private=private)
         self._kv = map_region(file, regions[KV], layout.page_bytes)
-        self.experts = ExpertSpace(layout)
+        self.experts = ExpertSpace(layout, private=private)
 
     def weights(self) -> dict[str, Tensor]:
         """The shared weights by name."""

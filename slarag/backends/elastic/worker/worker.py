@@ -128,7 +128,7 @@ class _Device:
         self._layout = layout
         self._file, inbox = files[0], files[1]
         self._operations = operations_for(replace(layout.config, dtype=layout.dtype))
-        self.memory = DeviceMemory(layout, self._file, regions)
+        self.memory = DeviceMemory(layout, self._file, regions, private=message["private"])
         self.exchange = Exchange(
             message["device"],
             message["incarnation"],

@@ -1,0 +1,61 @@
+"""What a resize benchmark does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+from ..cluster.options import Mechanism, PoolOptions
+
+Baseline = Literal["horizontal_replica", "extravagant", "colocated"]
+BASELINES: tuple[Baseline, ...] = get_args(Baseline)
+ABLATION: tuple[Mechanism, ...] = ("page_remap", "peer_copy", "standby", "zero_copy")
+"""Taken away one after the other, each with those before it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchSettings:
+    """One benchmark.
+
+    model: a Qwen3-MoE folder. size and target: devices before and after scaling up; scaling down goes back. clients:
+    each asks again as soon as it is answered, for answer_tokens tokens. warm_seconds: of load before the first resize.
+    kv_blocks: of a device, enough for the clients, so that no run fills more of the cache than another. long_tokens:
+    of the answers that run on the leaving device when the pool scales down. repeats: of scaling up and down; the median
+    counts. baselines and ablation: whether to measure those too.
+    """
+
+    model: Path
+    size: int = 2
+    target: int = 3
+    clients: int = 8
+    prompt_tokens: int = 32
+    answer_tokens: int = 64
+    long_tokens: int = 256
+    warm_seconds: float = 4.0
+    kv_blocks: int = 192
+    standbys: int = 1
+    repeats: int = 3
+    baselines: bool = True
+    ablation: bool = True
+
+    def options(self, devices: int) -> PoolOptions:
+        """The pool's."""
+        return PoolOptions(
+            model=self.model,
+            devices=devices,
+            min_devices=min(self.size, self.target),
+            kv_blocks=self.kv_blocks,
+            max_batch_tokens=256,
+            standbys=self.standbys,
+        )
+
+    def as_workload(self) -> dict[str, object]:
+        """For the printed document."""
+        return {
+            name: str(value) if isinstance(value := getattr(self, name), Path) else value for name in self.__slots__
+        }
+
+    def without_standby(self) -> BenchSettings:
+        """The same, where a resize forks its workers."""
+        return replace(self, standbys=0)
