@@ -28,6 +28,7 @@ class ImitatedVllm:
         self.prompt_tokens = 900.0
         self.bodies: list[dict[str, float]] = []
         self.fails = False
+        self.extra = ""
 
     async def handle(self, request: httpx.Request) -> httpx.Response:
         if self.is_switching and request.url.path != "/health":
@@ -55,7 +56,7 @@ class ImitatedVllm:
             f'vllm:prompt_tokens_total{{engine="0"}} {self.prompt_tokens}',
             *(f'vllm:request_success_total{{finished_reason="{why}"}} {n}' for why, n in self.finished.items()),
         ]
-        return "\n".join(lines)
+        return "\n".join([*lines, self.extra])
 
 
 def run(use: Callable[[ImitatedVllm, HttpPool], Awaitable[None]]) -> None:
@@ -88,6 +89,44 @@ def test_arrivals_are_what_finished_and_what_is_in_flight_more() -> None:
         pool.prompt_tokens += 100
         second = await driver.observe()
         assert (second.arrivals, second.input_tokens) == (7, 100)
+
+    run(use)
+
+
+def test_attainment_comes_from_the_histograms_of_the_interval() -> None:
+    def histogram(name: str, counts: dict[str, float]) -> str:
+        return "\n".join(f'{name}_bucket{{engine="0",le="{bound}"}} {count}' for bound, count in counts.items())
+
+    async def use(pool: ImitatedVllm, driver: HttpPool) -> None:
+        ttft = "vllm:time_to_first_token_seconds"
+        pool.extra = histogram(ttft, {"0.5": 5, "1.0": 8, "2.0": 9, "+Inf": 10})
+        await driver.observe()
+        pool.finished["stop"] += 100
+        pool.extra = histogram(ttft, {"0.5": 65, "1.0": 88, "2.0": 108, "+Inf": 110})
+        pool.extra += "\n" + histogram("vllm:inter_token_latency_seconds", {"0.1": 900, "+Inf": 1000})
+        seen = await driver.observe()
+        # Of 100, 80 within a second; of the times between tokens, nine in ten.
+        assert (seen.finished, seen.met) == (100, 72)
+        pool.finished["stop"] += 10
+        pool.extra += "\n" + histogram("vllm:request_time_per_output_token_seconds", {"0.05": 5, "0.2": 10, "+Inf": 10})
+        # No first token came; by request 5 and a third of the next 5 stayed within 0.1 s.
+        assert (await driver.observe()).met == round(10 * (5 + 5 / 3) / 10)
+
+    run(use)
+
+
+def test_standbys_are_told_to_those_that_understand() -> None:
+    async def use(pool: ImitatedVllm, driver: HttpPool) -> None:
+        assert "standbys" not in await told(pool, driver)
+        slarag = HttpPool("http://pool", devices=2, takes_standbys=True, transport=httpx.MockTransport(pool.handle))
+        assert (await told(pool, slarag))["standbys"] == 4
+        await slarag.aclose()
+
+    async def told(pool: ImitatedVllm, driver: HttpPool) -> dict[str, float]:
+        await driver.scale(Target(2, 4))
+        while (await driver.observe()).is_resizing:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        return pool.bodies[-1]
 
     run(use)
 

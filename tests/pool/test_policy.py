@@ -17,9 +17,10 @@ from slarag.backends.pool.misses import Lengths, erlang_c, missed_share, through
 from slarag.backends.pool.observation import Observation, Target
 from slarag.backends.pool.policy import ForecastPolicy, PolicyLimits
 from slarag.backends.pool.references import PredictedRate, QueueThreshold, Static, TargetOngoing
-from slarag.backends.pool.service import Objectives, ServiceModel
+from slarag.backends.pool.service import Objectives, ServiceModel, StepSample
 from slarag.backends.pool.simulator import Simulator
 from slarag.backends.pool.trace import Arrival, waves
+from slarag.sla.errors import DataError
 
 MODEL = ServiceModel(
     prefill_tokens_per_s=1000.0, step_base_s=0.01, step_per_answer_s=0.001, chunk_tokens=100, max_answers=8
@@ -112,6 +113,44 @@ def test_nothing_is_decided_while_a_resize_runs_and_limits_hold() -> None:
     assert policy.decide(rush(1000, devices=3, waiting=500)).devices == 5
     quiet = ForecastPolicy(MODEL, OBJECTIVES, PolicyLimits(floor=2, ceiling=5))
     assert [quiet.decide(seen(devices=4, now=5.0 * step)).devices for step in range(20)][-1] == 2
+
+
+def test_standbys_follow_the_forecast() -> None:
+    slow = replace(MODEL, boot_s=60.0)
+    policy = ForecastPolicy(slow, OBJECTIVES, PolicyLimits(ceiling=20, most_standbys=6))
+    calm = [policy.decide(rush(5, now=5.0 * k, devices=2)).standbys for k in range(40)][-1]
+    wild = [policy.decide(rush(40 if k % 3 else 5, now=5.0 * k, devices=2)).standbys for k in range(40)][-1]
+    assert calm is not None
+    assert wild is not None
+    assert 1 <= calm < wild <= 6
+
+
+def test_a_quiet_pool_ends_when_a_cold_start_can_be_afforded_or_it_was_quiet_for_long() -> None:
+    limits = PolicyLimits(floor=0, ceiling=4, idle_s=200.0)
+    waiting = ForecastPolicy(replace(MODEL, cold_start_s=20.0), OBJECTIVES, limits)
+    targets = [waiting.decide(seen(now=5.0 * k, devices=1)).devices for k in range(41)]
+    assert targets.index(0) == 39
+    quick = ForecastPolicy(replace(MODEL, cold_start_s=1.0), OBJECTIVES, limits)
+    assert [quick.decide(seen(now=5.0 * k, devices=1)).devices for k in range(41)].index(0) < 20
+    assert waiting.decide(seen(devices=0)).devices == 0
+    assert waiting.decide(seen(devices=0, waiting=1)).devices >= 1
+    never = ForecastPolicy(MODEL, OBJECTIVES, PolicyLimits(floor=1))
+    assert 0 not in {never.decide(seen(now=5.0 * k, devices=1)).devices for k in range(200)}
+
+
+def test_a_service_model_is_fitted_to_measured_steps() -> None:
+    samples = [
+        StepSample(tokens, answers, 0.03 + tokens / 4000 + 0.002 * answers)
+        for tokens, answers in ((0, 1), (0, 8), (100, 1), (400, 4), (512, 0))
+    ]
+    model = ServiceModel.fit(samples, chunk_tokens=256, scale_up_s=0.2)
+    assert model.prefill_tokens_per_s == pytest.approx(4000)
+    assert (model.step_base_s, model.step_per_answer_s) == pytest.approx((0.03, 0.002))
+    assert (model.chunk_tokens, model.scale_up_s) == (256, 0.2)
+    flat = ServiceModel.fit([replace(sample, seconds=0.05 - 0.001 * sample.answers) for sample in samples])
+    assert flat.step_per_answer_s <= 1e-6
+    with pytest.raises(DataError, match="do not fix a service model"):
+        ServiceModel.fit(samples[:2])
 
 
 def test_references_do_what_they_say() -> None:

@@ -55,6 +55,10 @@ class Allowance:
         self._sizes[row, : len(sizes)] = sizes
         self._misses[row, : len(sizes)] = misses
 
+    def can_spare(self, misses: float) -> bool:
+        """Whether so many misses are left over from what is allowed so far."""
+        return self._credit >= misses
+
     @property
     def _correction(self) -> float:
         """Measured misses over expected ones."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .allowance import Allowance
 from .demand import Demand
+from .forecast import Estimate
 from .misses import Floats, missed_share, steady_state, throughput
 from .observation import Observation, Target
 from .service import Objectives, ServiceModel
@@ -20,14 +21,21 @@ _WEIGHTS = np.array([1 / 6, 2 / 3, 1 / 6])
 _LEAST_RATE = 1e-3
 _MOST_SIZES = 24
 _WORTH_IT = 1.02
+_STANDBY_DEVIATIONS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PolicyLimits:
-    """floor and ceiling: of the number of devices."""
+    """floor and ceiling: of the number of devices; with a floor of 0 a pool may end when nothing comes.
+
+    idle_s: without a request, after which it ends even if the next one then misses its objective; before that it ends
+    only if the misses of a cold start are left over from what is allowed. most_standbys: booted processes at most.
+    """
 
     floor: int = 1
     ceiling: int = 64
+    idle_s: float = 600.0
+    most_standbys: int = 8
 
 
 class ForecastPolicy:
@@ -45,6 +53,8 @@ class ForecastPolicy:
         self._demand = Demand()
         self._allowance = Allowance(objectives.share, _MOST_SIZES)
         self._expected = 0.0
+        self._quiet_s = 0.0
+        self._kept_standbys = 1
 
     def decide(self, seen: Observation) -> Target:
         """See `Policy.decide`."""
@@ -58,9 +68,38 @@ class ForecastPolicy:
         self._expected = float(np.interp(seen.devices, sizes, misses))
         if seen.is_resizing:
             return Target(seen.devices)
+        if self._may_end(seen, rate):
+            return Target(0, 0)
         if backlog_s := self._backlog_s(seen):
             misses = self._misses(rates, sizes, backlog_s)
-        return Target(self._cheapest(seen.devices, sizes, misses))
+        size = self._cheapest(seen.devices, sizes, misses)
+        return Target(size, self._standbys(seen, size))
+
+    def _may_end(self, seen: Observation, rate: Estimate) -> bool:
+        """Whether a pool without a request is worth more ended than the cold start that will follow."""
+        is_quiet = not (seen.arrivals or seen.waiting or seen.running)
+        self._quiet_s = self._quiet_s + seen.interval_s if is_quiet else 0.0
+        if self._limits.floor or not is_quiet:
+            return False
+        if not seen.devices or self._quiet_s >= self._limits.idle_s:
+            return True
+        soon = max(_LEAST_RATE, rate.mean + rate.sd)
+        cold_s = self._model.cold_start_s
+        missed = 1 + soon * cold_s if cold_s > self._objectives.ttft_s else 0.0
+        return seen.devices / soon > cold_s + self._model.scale_down_s and self._allowance.can_spare(missed)
+
+    def _standbys(self, seen: Observation, size: int) -> int:
+        """As many as may have to join before another could be booted, and one for a worker that is lost."""
+        later = self._demand.rate_after(seen.interval_s + self._model.scale_up_s + self._model.boot_s)
+        most = self._sizes(later.mean + _STANDBY_DEVIATIONS * later.sd)
+        rates = np.array([[max(_LEAST_RATE, later.mean + _STANDBY_DEVIATIONS * later.sd)]])
+        shares = missed_share(self._model, self._objectives, rates, self._demand.lengths, most)[0]
+        enough = most[int(np.argmax(shares <= max(1 - self._objectives.share, float(shares.min()))))]
+        wanted = min(self._limits.most_standbys, 1 + max(0, int(enough) - size))
+        # One more or fewer is not worth a command.
+        if not self._kept_standbys - 1 <= wanted <= self._kept_standbys:
+            self._kept_standbys = wanted
+        return self._kept_standbys
 
     def _cheapest(self, now: int, sizes: Floats, misses: Floats) -> int:
         horizon_s = _SWITCHES_TO_PAY_FOR * (self._model.scale_up_s + self._model.scale_down_s)

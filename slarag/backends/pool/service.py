@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...sla.errors import DataError
+
+_UNKNOWNS = 3
+_LEAST_S = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class StepSample:
+    """A measured step: prompt tokens in it, answers that got a token, and its duration."""
+
+    prompt_tokens: int
+    answers: int
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,15 +58,36 @@ class ServiceModel:
         """Duration that a part of a prompt adds to a step."""
         return self.prefill_seconds(self.chunk_tokens)
 
-    def largest_batch(self, itl_s: float, devices: int) -> int:
-        """Most answers whose step, with a part of a prompt in one of four steps, stays within `itl_s`; at least 1."""
-        left = itl_s - self.chunk_seconds / 4 - self.step_seconds(0, devices)
-        return max(1, min(self.max_answers, int(left / self.step_per_answer_s)))
+    @classmethod
+    def fit(cls, samples: Sequence[StepSample], **rest: Any) -> ServiceModel:
+        """The model whose steps are nearest to measured ones, by relative least squares; `rest` are its other fields.
 
-    def device_seconds(self, input_tokens: float, output_tokens: float, answers: int, devices: int) -> float:
-        """Device time of a request in a batch of `answers`."""
-        decode = output_tokens * self.step_seconds(answers, devices) / answers
-        return input_tokens / self.prefill_tokens_per_s + decode
+        Raises `DataError` when the samples do not tell a prompt's cost from an answer's.
+        """
+        rows = np.array([[1.0, sample.prompt_tokens, sample.answers] for sample in samples])
+        seconds = np.array([sample.seconds for sample in samples])
+        if len(rows) < _UNKNOWNS or np.linalg.matrix_rank(rows) < _UNKNOWNS:
+            remedy = "measure steps with prompts of several lengths, and with several numbers of answers"
+            raise DataError("the measured steps do not fix a service model", remedy=remedy)
+        base, per_token, per_answer = _positive_least_squares(rows / seconds[:, None], np.ones(len(rows)))
+        return cls(
+            prefill_tokens_per_s=1 / max(per_token, _LEAST_S),
+            step_base_s=base,
+            step_per_answer_s=max(per_answer, _LEAST_S),
+            **rest,
+        )
+
+
+def _positive_least_squares(rows: NDArray[np.float64], values: NDArray[np.float64]) -> list[float]:
+    """Least squares without negative solutions: the most negative one is set to zero until there is none."""
+    kept = list(range(rows.shape[1]))
+    while True:
+        found = np.linalg.lstsq(rows[:, kept], values, rcond=None)[0]
+        if found.min() >= 0:
+            solution = np.zeros(rows.shape[1])
+            solution[kept] = found
+            return [float(value) for value in solution]
+        kept.pop(int(found.argmin()))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

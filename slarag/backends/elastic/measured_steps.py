@@ -1,0 +1,51 @@
+"""Steps of a running pool as its clients see them, from which a `ServiceModel` is fitted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from itertools import pairwise
+from statistics import median
+
+from ..pool.service import StepSample
+from .serve.engine import PoolEngine
+from .serve.sequence import GenerationOptions
+
+_ANSWER_TOKENS = 16
+_SHORT_PROMPT = 4
+
+
+async def measure_steps(
+    engine: PoolEngine, *, prompts: Sequence[int] = (32, 128, 256), batches: Sequence[int] = (1, 4, 12), rounds: int = 2
+) -> list[StepSample]:
+    """Measure an otherwise idle pool. prompts: lengths that fit one step. batches: answers on each device at a time."""
+    samples: list[StepSample] = []
+    for turn in range(rounds):
+        samples += [StepSample(tokens, 1, await _first_token(engine, tokens, turn)) for tokens in prompts]
+        samples += [StepSample(0, batch, await _pace(engine, batch, turn)) for batch in batches]
+    return samples
+
+
+async def _first_token(engine: PoolEngine, tokens: int, turn: int) -> float:
+    started = time.monotonic()
+    times = await _answer(engine, tokens, 1, seed=1000 * turn + tokens)
+    return times[0] - started
+
+
+async def _pace(engine: PoolEngine, batch: int, turn: int) -> float:
+    count = batch * engine.size
+    seeds = [100_000 * (turn + 1) + 500 * batch + index for index in range(count)]
+    answers = await asyncio.gather(*(_answer(engine, _SHORT_PROMPT, _ANSWER_TOKENS, seed=seed) for seed in seeds))
+    # While the first and the last of them begin or end, a step is not one of the whole batch.
+    gaps = [later - earlier for times in answers for earlier, later in pairwise(times[2:-1])]
+    return median(gaps)
+
+
+async def _answer(engine: PoolEngine, tokens: int, length: int, *, seed: int) -> list[float]:
+    """When each token came. Prompts differ from their first token on, so that none is in the cache."""
+    vocabulary = engine.cluster.layout.config.vocab_size
+    prompt = [(seed * 7919 + index * 31 + index * index) % vocabulary for index in range(tokens)]
+    options = GenerationOptions(max_tokens=length, ignore_eos=True)
+    outputs = engine.outputs_of(engine.submit(prompt, options))
+    return [time.monotonic() async for output in outputs if output.token is not None]
