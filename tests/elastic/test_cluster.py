@@ -208,3 +208,22 @@ def test_what_does_not_fit_or_cannot_be_read_fails_at_the_start(tiny_folder: Pat
         asyncio.run(start(tiny_folder, capacity_bytes=200_000))
     with pytest.raises(CheckpointError):
         asyncio.run(start(tmp_path))
+
+
+@pytest.mark.parametrize("without", [("page_remap",), ("page_remap", "peer_copy", "zero_copy")])
+def test_a_pool_without_its_mechanisms_computes_the_same(
+    tiny_folder: Path, expected: torch.Tensor, without: tuple[Any, ...]
+) -> None:
+    async def use() -> None:
+        cluster = await Cluster.start(PoolOptions(model=tiny_folder, devices=2, standbys=0, without=without, **SIZES))
+        try:
+            before = used_bytes(await usage(cluster))
+            for size in (3, 2):
+                done = await resize(cluster, size)
+                assert done.bytes_moved == done.plan.bytes_lower_bound
+                await read_all(cluster, expected)
+            assert used_bytes(await usage(cluster)) == before
+        finally:
+            await cluster.aclose()
+
+    asyncio.run(use())
