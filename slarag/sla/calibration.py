@@ -155,7 +155,7 @@ def _load(path: Path) -> Calibration:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CalibrationError(f"calibration {str(path)!r} cannot be read: {error.strerror}", remedy=_REMEDY) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise CalibrationError(f"calibration {str(path)!r} is not JSON", remedy=_REMEDY) from None
     version = raw.get("schema") if isinstance(raw, dict) else None
     if version != SCHEMA:

@@ -60,7 +60,7 @@ class Plan:
         _check_range("hops", self.hops, 1, MAX_HOPS)
         _check_range("replicas", self.replicas, 1, MAX_REPLICAS)
         _check_range("escalations", self.escalations, 0, 3)
-        if isinstance(self.compute_budget, bool) or not 0 < self.compute_budget <= 1:
+        if not _is_number(self.compute_budget) or not 0 < self.compute_budget <= 1:
             raise PlanError(
                 f"compute_budget {self.compute_budget!r} is out of range", remedy="use a share above 0, at most 1"
             )
@@ -145,6 +145,10 @@ def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
 def _check_range(name: str, value: int, low: int, high: int) -> None:
     if not _is_whole(value) or not low <= value <= high:
         raise PlanError(f"{name} {value!r} is out of range", remedy=f"use a whole number from {low} to {high}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_whole(value: object) -> bool:

@@ -38,6 +38,10 @@ def parse(text: str, name: str) -> Document:
         return Document(name=name, data=yaml.safe_load(text), lines=lines)
     except yaml.YAMLError as error:
         raise _broken(error, name) from None
+    except RecursionError:
+        raise ProfileError(f"{name}: nested too deeply", remedy="start from `slarag profile show balanced`") from None
+    except ValueError as error:  # a number or a date that is none
+        raise ProfileError(f"{name}: {error}", remedy="correct the value") from None
 
 
 def _walk(node: yaml.Node, path: Path, name: str, lines: dict[Path, int], seen: set[int]) -> None:

@@ -147,6 +147,7 @@ BAD_FILES = {
     "damaged.pdf": b"%PDF-1.4 nothing that follows is a PDF",
     "scanned.pdf": pdf_bytes([[]]),
     "empty.md": b"  \n",
+    "deep.html": b"<div>" * 3000 + b"hello",
     "binary.html": b"<html>\x00\x00</html>",
     "cut.jsonl.gz": gzip.compress(b'{"text": "Body"}\n' * 1000)[:40],
     "questions.jsonl": b'{"id": 1, "question": "Where is the text?"}\n',
@@ -182,8 +183,20 @@ def test_an_empty_folder_and_a_missing_path_are_refused(tmp_path: Path) -> None:
         read(tmp_path)
     with pytest.raises(CorpusError, match="does not exist"):
         read(tmp_path / "nowhere")
+    with pytest.raises(CorpusError, match="neither a file nor a folder"):
+        read(Path(os.devnull))
     with pytest.raises(CorpusError, match="no path"):
         read()
+
+
+def test_a_name_that_is_not_utf8_becomes_text(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9/th\xe9.txt"))
+    path.parent.mkdir()
+    path.write_bytes(b"Tea.")
+    (document,) = read(tmp_path)
+    assert document.metadata["document_id"] == r"caf\xe9/th\xe9.txt"
+    (document,) = read(path)
+    assert document.metadata["document_id"] == r"th\xe9.txt"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")

@@ -97,6 +97,7 @@ def test_a_failed_save_says_so_and_keeps_the_old_file(measured: Calibration, tmp
     [
         (None, "cannot be read"),
         ("{", "not JSON"),
+        pytest.param("[" * 100_000, "not JSON", id="deep"),
         ("[]", "schema None"),
         ('{"schema": 99}', "schema 99"),
         ('{"schema": 1}', "damaged"),

@@ -134,6 +134,17 @@ def test_several_faults_are_counted() -> None:
         parse_profile(MINE.replace("900", "-1").replace("quality", "speed") + "zzz: 1\n")
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("[" * 2000, "nested too deeply"), (MINE.replace("900", "9" * 5000), "limit"), ("name: 2020-13-01", "month")],
+    ids=["deep", "long number", "no date"],
+)
+def test_what_yaml_itself_stumbles_over_is_one_line(text: str, words: str) -> None:
+    with pytest.raises(ProfileError, match=words) as caught:
+        parse_profile(text)
+    assert str(caught.value).startswith("profile.yaml: ")
+
+
 def test_a_duplicate_is_found_at_any_depth() -> None:
     with pytest.raises(ProfileError, match="duplicate key 'p95_ms', first given on line 5"):
         parse_profile(MINE + "    p95_ms: 800\n")

@@ -6,9 +6,9 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...sla.errors import IndexFolderError
 from .layout import MANIFEST
@@ -51,9 +51,9 @@ class Manifest(_Part):
     """data: the folder of the generation. files: by path below that folder."""
 
     format: Literal[1] = FORMAT
-    data: str
-    documents: int
-    passages: int
+    data: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+    documents: Annotated[int, Field(ge=1)]
+    passages: Annotated[int, Field(ge=1)]
     embedder: EmbedderIdentity
     splitter: SplitterSettings
     tokenizer: str
@@ -71,7 +71,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise IndexFolderError(f"{str(folder)!r} {reason}", remedy="make it with: slarag index PATH -o DIR") from None
     except NotADirectoryError:
         raise IndexFolderError(f"{str(folder)!r} is not a folder", remedy="name the folder of an index") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise IndexFolderError(f"cannot read {str(path)!r} ({_first_line(error)})", remedy=REBUILD) from None
     found = raw.get("format") if isinstance(raw, dict) else None
     if found != FORMAT:

@@ -18,6 +18,7 @@ _PARAGRAPHS = [
 ]
 _LINES = ["br", "dd", "dt", "li", "tr"]
 _CELLS = ["td", "th"]
+_MOST_NESTED = 2_000
 
 
 def load_html(path: Path) -> Iterator[Loaded]:
@@ -30,6 +31,7 @@ def load_html(path: Path) -> Iterator[Loaded]:
         warnings.simplefilter("ignore")  # its advice on parsers is for the page's author
         try:
             soup = BeautifulSoup(raw, "html.parser")
+            _refuse_deep(soup)
             title = _title(soup)
             text = _visible_text(soup)
         except (RecursionError, AssertionError) as error:
@@ -37,6 +39,20 @@ def load_html(path: Path) -> Iterator[Loaded]:
                 f"cannot be parsed ({type(error).__name__})", remedy="save the page as plain text"
             ) from None
     yield Loaded(text=text, title=title or path.stem)
+
+
+def _refuse_deep(soup: object) -> None:
+    """Raise `RecursionError` past `_MOST_NESTED`: the time to take such a page apart grows with the depth squared."""
+    from bs4 import BeautifulSoup
+    from bs4.element import Tag
+
+    assert isinstance(soup, BeautifulSoup)
+    depth = {id(soup): 0}
+    for tag in soup.find_all(True):
+        assert isinstance(tag, Tag)
+        depth[id(tag)] = depth[id(tag.parent)] + 1
+        if depth[id(tag)] > _MOST_NESTED:
+            raise RecursionError(f"more than {_MOST_NESTED} elements inside one another")
 
 
 def _title(soup: object) -> str:

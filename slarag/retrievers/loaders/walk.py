@@ -43,12 +43,18 @@ def find_files(paths: Sequence[Path | str]) -> list[SourceFile]:
 
 def _of_path(path: Path, prefixed: bool) -> list[SourceFile]:
     if path.is_dir():
-        prefix = f"{path.resolve().name}/" if prefixed else ""
+        prefix = f"{_text(path.resolve().name)}/" if prefixed else ""
         found = sorted(_walk(path), key=lambda file: file.relative_to(path).as_posix())
-        return [SourceFile(path=file, document_id=prefix + file.relative_to(path).as_posix()) for file in found]
+        return [SourceFile(path=file, document_id=prefix + _text(file.relative_to(path).as_posix())) for file in found]
     if path.is_file():
-        return [SourceFile(path=path, document_id=path.name)]
-    raise CorpusError(f"{str(path)!r} does not exist", remedy="check the path")
+        return [SourceFile(path=path, document_id=_text(path.name))]
+    reason = "is neither a file nor a folder" if path.exists() else "does not exist"
+    raise CorpusError(f"{str(path)!r} {reason}", remedy="check the path")
+
+
+def _text(name: str) -> str:
+    """A file's name as text: bytes of it that are not UTF-8 stand there as escapes."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _walk(root: Path) -> Iterator[Path]:
