@@ -204,12 +204,17 @@ def test_scaling_over_http_is_an_absolute_target(
     engine: PoolEngine, runner: asyncio.Runner, client: httpx.AsyncClient
 ) -> None:
     async def use() -> None:
-        for size in (3, 3, 2):
-            body = {"new_data_parallel_size": size, "drain_timeout": 5, "operation_id": "mine"}
+        for number, size in enumerate((3, 3, 2)):
+            body = {"new_data_parallel_size": size, "drain_timeout": 5, "operation_id": f"mine-{number}"}
             reply = await client.post("/scale_elastic_ep", json=body, headers=AUTH)
             assert reply.json() == {"message": f"Scaled to {size} data parallel engines"}
             status = (await client.post("/is_scaling_elastic_ep", headers=AUTH)).json()
-            assert (status["phase"], status["size"], status["operation_id"]) == ("completed", size, "mine")
+            assert (status["phase"], status["size"], status["operation_id"]) == ("completed", size, f"mine-{number}")
+        again = {"new_data_parallel_size": 3, "operation_id": "mine-0"}
+        assert (await client.post("/scale_elastic_ep", json=again, headers=AUTH)).status_code == 200
+        assert engine.size == 2
+        other = {**again, "new_data_parallel_size": 1}
+        assert (await client.post("/scale_elastic_ep", json=other, headers=AUTH)).status_code == 409
 
     runner.run(use())
 
@@ -262,6 +267,14 @@ def test_stop_texts_chats_and_deadlines(engine: PoolEngine, runner: asyncio.Runn
             "logprobs": True,
             "top_logprobs": 1,
         }
+        parts: Any = {**chat, "messages": [{"role": "user", "content": [{"type": "text", "text": "hello"}]}], "n": None}
+        counts = [
+            (await client.post("/v1/chat/completions", json=b)).json()["usage"]["prompt_tokens"] for b in (chat, parts)
+        ]
+        assert counts[0] == counts[1]
+        streamed = await client.post("/v1/chat/completions", json={**chat, "stream": True, "ignore_eos": True})
+        first, second = [json.loads(line[6:])["choices"][0] for line in streamed.text.splitlines() if line][:2]
+        assert (first["delta"]["role"], "role" in second["delta"]) == ("assistant", False)
         [choice] = (await client.post("/v1/chat/completions", json=chat)).json()["choices"]
         assert choice["message"]["role"] == "assistant"
         assert len(choice["logprobs"]["content"]) == 4
@@ -276,6 +289,8 @@ def test_stop_texts_chats_and_deadlines(engine: PoolEngine, runner: asyncio.Runn
     ("path", "body", "field"),
     [
         ("/v1/completions", {"prompt": "a", "best_of": 3}, "best_of"),
+        ("/v1/completions", {"prompt": "a", "presence_penalty": 0.5}, "presence_penalty"),
+        ("/v1/completions", {"prompt": "a", "mirostat": None}, "mirostat"),
         ("/v1/completions", {"prompt": "a", "max_tokens": 0}, "max_tokens"),
         ("/v1/completions", {"prompt": "a", "max_tokens": 100_000}, "max_tokens"),
         ("/v1/completions", {"prompt": [320]}, "prompt"),

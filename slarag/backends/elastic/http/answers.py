@@ -55,11 +55,11 @@ class Answer:
     async def events(self, *, include_usage: bool) -> AsyncIterator[str]:
         """Server-sent events; closing the iterator cancels what still runs."""
         head = self._head("chat.completion.chunk" if self.kind == "chat" else "text_completion")
-        sent = [0] * len(self.sequences)
+        sent: dict[int, int] = {}
         async with aclosing(self._merged()) as merged:
             async for index, output in merged:
-                yield _event({**head, "choices": [self._streamed_choice(index, output, sent[index])]})
-                sent[index] += len(output.text)
+                yield _event({**head, "choices": [self._streamed_choice(index, output, sent.get(index))]})
+                sent[index] = sent.get(index, 0) + len(output.text)
         if include_usage:
             yield _event({**head, "choices": [], "usage": self.usage()})
         yield "data: [DONE]\n\n"
@@ -128,9 +128,11 @@ class Answer:
             "finish_reason": found.finish,
         }
 
-    def _streamed_choice(self, index: int, output: Output, sent: int) -> dict[str, Any]:
-        content = {"delta": {"content": output.text}} if self.kind == "chat" else {"text": output.text}
-        logprobs = self._logprobs([output] if output.token is not None else [], sent)
+    def _streamed_choice(self, index: int, output: Output, sent: int | None) -> dict[str, Any]:
+        """sent: characters of the choice so far, None at its beginning."""
+        role = {"role": "assistant"} if sent is None else {}
+        content = {"delta": {**role, "content": output.text}} if self.kind == "chat" else {"text": output.text}
+        logprobs = self._logprobs([output] if output.token is not None else [], sent or 0)
         return {"index": index, **content, "logprobs": logprobs, "finish_reason": output.finish}
 
     def _logprobs(self, outputs: list[Output], sent: int) -> dict[str, Any] | None:

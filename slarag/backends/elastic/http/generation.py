@@ -34,7 +34,7 @@ def add_generation(app: FastAPI, engine: PoolEngine, model: str) -> None:
     async def chats(body: ChatBody, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Answer a chat."""
         check_model(body.model, model)
-        prompt = engine.tokenizer.encode_chat([message.model_dump(exclude_none=True) for message in body.messages])
+        prompt = engine.tokenizer.encode_chat([message.to_template() for message in body.messages])
         layout = engine.cluster.layout
         room = min(layout.config.max_positions, layout.kv_blocks * layout.block_tokens) - len(prompt)
         max_tokens = body.max_completion_tokens or body.max_tokens or max(1, room)

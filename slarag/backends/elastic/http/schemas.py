@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..choice import Sampling
 from ..serve.sequence import GenerationOptions
@@ -14,10 +14,22 @@ Token = Annotated[int, Field(ge=0, lt=2**31)]
 StopText = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
+Neutral = Annotated[float, Field(ge=0, le=0)]
+"""A setting that clients send and that is not served: only the value that does nothing is taken."""
+
+
 class Body(BaseModel):
-    """What all bodies share."""
+    """What all bodies share. A known field that is null is as if it were left out, as for OpenAI."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        given = cast("dict[str, Any]", raw)
+        return {name: value for name, value in given.items() if value is not None or name not in cls.model_fields}
 
 
 class StreamOptions(Body):
@@ -39,6 +51,9 @@ class GenerationBody(Body):
     stream: bool = False
     stream_options: StreamOptions | None = None
     user: str | None = None
+    presence_penalty: Neutral = 0.0
+    frequency_penalty: Neutral = 0.0
+    repetition_penalty: float = Field(default=1.0, ge=1, le=1)
     ignore_eos: bool = False
     priority: int = Field(default=0, ge=-(2**31), lt=2**31)
     deadline_ms: float | None = Field(default=None, gt=0, le=86_400_000)
@@ -67,12 +82,24 @@ class CompletionBody(GenerationBody):
     logprobs: int | None = Field(default=None, ge=0, le=20)
 
 
+class TextPart(Body):
+    """A part of a message."""
+
+    type: Literal["text"]
+    text: str
+
+
 class Message(Body):
-    """A message of a chat."""
+    """A message of a chat; parts of its content are put together."""
 
     role: Literal["system", "user", "assistant", "developer", "tool"]
-    content: str
+    content: str | Annotated[list[TextPart], Field(min_length=1, max_length=1000)]
     name: str | None = None
+
+    def to_template(self) -> dict[str, str]:
+        """As chat templates take it."""
+        content = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+        return {"role": self.role, "content": content} | ({"name": self.name} if self.name else {})
 
 
 class ChatBody(GenerationBody):

@@ -63,8 +63,13 @@ class Resizing:
         """Serve on `size` devices; returns when it does. Raises `ResizeError`, and serves on as before then.
 
         Asking for what is under way waits for it and changes nothing; asking for something else meanwhile is refused.
+        An operation that is done is not done again, whatever the size is by now; for another size its id is refused.
         A caller that leaves does not stop it.
         """
+        if (done := self._done(operation_id)) is not None:
+            if done.target != size:
+                raise ResizeError(f"operation {operation_id!r} was for {done.target} devices", remedy="use a new id")
+            return done
         if self._running is not None:
             if size != self.status.target:
                 raise ResizeError("a resize is running", remedy="ask again when it is done", target=self.status.target)
@@ -73,6 +78,11 @@ class Resizing:
             self._set("completed", source=size, target=size, operation_id=operation_id, error=None)
             return self.status
         return await self._start(plan_resize(self._cluster, size), operation_id, at_step)
+
+    def _done(self, operation_id: str | None) -> ResizeStatus | None:
+        if operation_id is None:
+            return None
+        return next((s for s in self.history if s.operation_id == operation_id and s.phase == "completed"), None)
 
     async def settled(self) -> None:
         """Wait until no resize runs."""
