@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from .cluster import Cluster
 
 _EVERY_SECONDS = 0.05
+_LATE_SECONDS = 0.5
+"""A watch that comes this late was held up itself, and the workers with it: their silence says nothing then."""
 
 
 class Watch:
@@ -35,15 +38,21 @@ class Watch:
         """Kill workers that are stopped or hang; what follows is the same as for one that died."""
         cluster = self._cluster
         while True:
+            started = time.monotonic()
             await asyncio.sleep(_EVERY_SECONDS)
-            attached = [device.worker for device in cluster.devices.values() if device.worker is not None]
-            for worker in [*attached, *cluster.booted]:
-                if cluster.processes.is_stuck(worker, cluster.options.hang_seconds):
-                    worker.kill()
+            if time.monotonic() - started < _LATE_SECONDS:
+                self._kill_stuck()
             if not cluster.processes.can_fork and not self._is_renewing:
                 cluster.start_task(self._renew())
             if cluster.standbys < cluster.booted.wanted:
                 cluster.start_task(cluster.booted.fill())
+
+    def _kill_stuck(self) -> None:
+        cluster = self._cluster
+        attached = [device.worker for device in cluster.devices.values() if device.worker is not None]
+        for worker in [*attached, *cluster.booted]:
+            if cluster.processes.is_stuck(worker, cluster.options.hang_seconds):
+                worker.kill()
 
     async def _renew(self) -> None:
         self._is_renewing = True
