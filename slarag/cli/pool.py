@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..sla.errors import ConfigurationError
 from . import pool_bench, pool_simulate
 from .options import AsJson
 from .pool_client import DEFAULT_PORT, DEFAULT_URL, TOKEN, PoolClient, PoolUrl
@@ -40,6 +42,16 @@ def serve(  # noqa: PLR0913 - one parameter an option
     kv_blocks: Annotated[
         int, typer.Option(min=1, metavar="N", help="A device's KV blocks of 16 tokens; readers have none.")
     ] = 512,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PROFILE",
+            help="Simulate this accelerator: ascend_910b, h200 or a YAML file; its figures are simulated.",
+        ),
+    ] = None,
+    time_scale: Annotated[
+        float, typer.Option(min=0.001, metavar="X", help="Seconds here for one of the simulated device's.")
+    ] = 1.0,
     max_waiting: Annotated[int, typer.Option(min=1, metavar="N", help="Requests that may wait; more get 429.")] = 1024,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[
@@ -55,6 +67,8 @@ def serve(  # noqa: PLR0913 - one parameter an option
     token = os.environ.get(TOKEN, "").strip() or None
     sizes = {"devices": devices, "min_devices": 1, "standbys": standbys, "threads": threads}
     options = _options(model, kv_blocks=kv_blocks, **sizes)
+    if device is not None:
+        options = _simulated(options, device, time_scale)
     if not is_loopback(host):
         say(f"{host} can be reached from other machines, and whoever reaches it can ask")
     if token is None:
@@ -62,7 +76,7 @@ def serve(  # noqa: PLR0913 - one parameter an option
     from ..backends.elastic.http.serve import serve_pool
 
     def ready(url: str) -> None:
-        say(f"serving {model} on {devices} devices at {url}")
+        say(f"serving {model} on {devices} {'simulated ' if device else ''}devices at {url}")
 
     asyncio.run(serve_pool(options, token=token, host=host, port=port, max_waiting=max_waiting, on_ready=ready))
 
@@ -129,6 +143,17 @@ def _options(model: str, *, kv_blocks: int, **sizes: Any) -> PoolOptions:
     if (folder / "reader.json").is_file():
         return ReaderOptions(model=folder, **sizes)
     return PoolOptions(model=folder, kv_blocks=kv_blocks, **sizes)
+
+
+def _simulated(options: PoolOptions, profile: str, time_scale: float) -> PoolOptions:
+    from ..backends.elastic.cluster.reader_options import ReaderOptions
+    from ..backends.elastic.pacing import SimulatedDevice, load_device_profile
+
+    if isinstance(options, ReaderOptions):
+        raise ConfigurationError(
+            "a reader's devices are not simulated", remedy="leave --device out, or serve a Qwen3-MoE folder"
+        )
+    return replace(options, simulated=SimulatedDevice(profile=load_device_profile(profile), time_scale=time_scale))
 
 
 def _look(client: PoolClient, objectives: dict[str, float], before: str = "") -> tuple[dict[str, Any], dict[str, Any]]:

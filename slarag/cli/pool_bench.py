@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,32 +30,31 @@ def resize(
     before: Annotated[int, typer.Option("--from", min=1, metavar="N", help="Devices at the start.")] = 2,
     after: Annotated[int, typer.Option("--to", min=1, metavar="N", help="Devices to scale to, and back from.")] = 3,
     clients: Annotated[int, typer.Option(min=1, metavar="N", help="That ask without pause.")] = 8,
-    answer_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="Of each answer.")] = 64,
-    standbys: Annotated[int, typer.Option(min=0, metavar="N", help="Booted workers without memory.")] = 1,
+    repeats: Annotated[int, typer.Option(min=1, metavar="N", help="Of scaling up and down; the median counts.")] = 3,
+    quick: Annotated[bool, typer.Option("--quick", help="Without the other ways to resize, and the ablation.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Resize a pool under load, up and down, against a cold restart in the same run.
+    """Resize a pool under load, up and down, against what it replaces, in the same run.
 
-    Prints the latencies, the throughput kept, failed requests, the peak of memory, and the bytes moved against the
-    lower bound.
+    That is a cold restart, a further replica, a second pool, and its own parts taken away one after the other. Prints
+    latencies, the throughput kept, failed requests, the peak of memory, and the bytes moved against the lower bound.
     """
-    from ..backends.elastic import bench_resize
-    from ..backends.elastic.cluster.options import PoolOptions
+    from ..backends.elastic.resize_bench.run import run
+    from ..backends.elastic.resize_bench.settings import BenchSettings
 
     with tempfile.TemporaryDirectory(prefix="slarag-bench-") as scratch:
-        folder = model or _random_model(Path(scratch))
-        options = PoolOptions(model=folder, devices=before, min_devices=min(before, after), standbys=standbys)
-        say(f"measuring {before} -> {after} -> {before} devices; this loads the model twice")
-        figures = asyncio.run(bench_resize.measure(options, after, clients=clients, answer_tokens=answer_tokens))
-    workload = {
-        "model": "random, 1.5 GB" if model is None else model.name,
-        "from": before,
-        "to": after,
-        "clients": clients,
-        "answer_tokens": answer_tokens,
-        "standbys": standbys,
-    }
-    document = bench_resize.document(figures, workload)
+        settings = BenchSettings(
+            model=model or _random_model(Path(scratch)),
+            size=before,
+            target=after,
+            clients=clients,
+            repeats=repeats,
+            baselines=not quick,
+            ablation=not quick,
+        )
+        say(f"measuring {before} -> {after} -> {before} devices; this loads the model several times")
+        document = run(settings)
+    document["workload"]["model"] = "random, 1.5 GB" if model is None else model.name
     if as_json:
         write_json(document)
     else:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import socket
 from contextlib import suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..sla.errors import ConfigurationError
+from ..sla.errors import ConfigurationError, RunError
 from .failures import missing_extra
 from .options import CalibrationFile, IndexFolder, ProfileName, ReadingPool
 from .streams import say
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ..engine import Engine
 
 TOKEN = "SLARAG_TOKEN"
+_BACKLOG = 2048
 
 
 def serve(
@@ -44,9 +46,12 @@ def serve(
     from ..sla.profile import load_profile
 
     contract = load_profile(profile)
-    with Engine.open(index, pool=pool, profile=contract, calibration=calibration) as engine:
-        say(f"serving {index} under {contract.name!r} on http://{host}:{port}")
-        _run(engine, host, port, token)
+    with (
+        listening(host, port) as listener,
+        Engine.open(index, pool=pool, profile=contract, calibration=calibration) as engine,
+    ):
+        say(f"serving {index} under {contract.name!r} on http://{host}:{listener.getsockname()[1]}")
+        _run(engine, host, listener, token)
 
 
 def require_server() -> None:
@@ -56,14 +61,26 @@ def require_server() -> None:
             raise missing_extra(module, "serve")
 
 
-def _run(engine: Engine, host: str, port: int, token: str | None) -> None:
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens there; raises `RunError`, before any model is loaded, where it cannot."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise RunError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}", remedy="give another --port or --host"
+        ) from None
+
+
+def _run(engine: Engine, host: str, listener: socket.socket, token: str | None) -> None:
     import uvicorn
 
     from ..server import create_app
 
     hosts = [host, "localhost", "127.0.0.1", "[::1]"] if is_loopback(host) else ["*"]
     with suppress(KeyboardInterrupt):  # how people end it
-        uvicorn.run(create_app(engine, token=token, hosts=hosts), host=host, port=port, log_level="warning")
+        app = create_app(engine, token=token, hosts=hosts)
+        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
 
 
 def is_loopback(host: str) -> bool:
