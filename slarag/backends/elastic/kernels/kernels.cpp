@@ -208,16 +208,23 @@ void gated_mlp(const std::vector<const T*>& rows, const T* expert, int64_t hidde
     multiply<T, Out>(narrow_rows.data(), count, inner, expert + 2 * inner * hidden, hidden, out.data());
 }
 
-// groups: (expert, first row, rows) by three, as the exchange has them.
+// entries: (expert, first row, first result, rows) by four, the same expert's next to each other: its weights are read
+// once for all of them, whoever asks.
 template <typename T>
-void run_groups(const T* rows, T* out, int64_t hidden, int64_t inner, const int64_t* experts, const int64_t* groups,
-                int64_t num_groups) {
-    for (int64_t g = 0; g < num_groups; g++) {
-        int64_t start = groups[3 * g + 1], count = groups[3 * g + 2];
-        std::vector<const T*> from(count);
-        std::vector<T*> to(count);
-        for (int64_t i = 0; i < count; i++) from[i] = rows + (start + i) * hidden, to[i] = out + (start + i) * hidden;
-        gated_mlp<T, T>(from, (const T*)experts[groups[3 * g]], hidden, inner, to);
+void run_groups(int64_t hidden, int64_t inner, const int64_t* experts, const int64_t* entries, int64_t num_entries) {
+    std::vector<const T*> from;
+    std::vector<T*> to;
+    for (int64_t e = 0; e < num_entries; e++) {
+        const int64_t* entry = entries + 4 * e;
+        for (int64_t i = 0; i < entry[3]; i++) {
+            from.push_back((const T*)entry[1] + i * hidden);
+            to.push_back((T*)entry[2] + i * hidden);
+        }
+        if (e + 1 == num_entries || entry[4] != entry[0]) {
+            gated_mlp<T, T>(from, (const T*)experts[entry[0]], hidden, inner, to);
+            from.clear();
+            to.clear();
+        }
     }
 }
 
@@ -420,9 +427,9 @@ void route(const T* scores, int64_t rows, int64_t experts, int64_t k, int64_t is
     extern "C" void linear_##NAME(const T* x, int64_t rows, int64_t inputs, const T* w, int64_t outputs, T* out) {      \
         linear(x, rows, inputs, w, outputs, out);                                                                      \
     }                                                                                                                  \
-    extern "C" void run_groups_##NAME(const T* rows, T* out, int64_t hidden, int64_t inner, const int64_t* experts,     \
-                                      const int64_t* groups, int64_t num_groups) {                                     \
-        run_groups(rows, out, hidden, inner, experts, groups, num_groups);                                             \
+    extern "C" void run_groups_##NAME(int64_t hidden, int64_t inner, const int64_t* experts, const int64_t* entries,    \
+                                      int64_t num_entries) {                                                           \
+        run_groups<T>(hidden, inner, experts, entries, num_entries);                                                   \
     }                                                                                                                  \
     extern "C" void mix_experts_##NAME(const T* x, int64_t tokens, int64_t hidden, int64_t inner,                       \
                                        const int64_t* experts, int64_t num_experts, const int64_t* chosen,             \

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..models.config import Qwen3MoeConfig
-from ..models.experts import ExpertWeights, Group
+from ..models.experts import ExpertWeights, Share
 from ..models.operations import AttentionStep, Operations
 from ..models.paged import PagedKV
 from .build import library
@@ -27,7 +27,7 @@ _SIGNATURES: dict[str, list[Any]] = {
     "prepare": [_P, _I, _I, _P, _P, _P, _P, _F, _P, _P, _P, _P],
     "attend": [_P, _I, _P, _I, _I, _P, _P, _P, _I, _P, _F, _P],
     "mix_experts": [_P, _I, _I, _I, _P, _I, _P, _P, _I, _P],
-    "run_groups": [_P, _P, _I, _I, _P, _P, _I],
+    "run_groups": [_I, _I, _P, _P, _I],
 }
 
 
@@ -111,15 +111,20 @@ class NativeOperations(Operations):
         self._call["mix_experts"](hidden.data_ptr(), *sizes, *routes, out.data_ptr())
         return out
 
-    def run_groups(self, experts: ExpertWeights, groups: Sequence[Group], rows: Tensor, out: Tensor) -> None:
-        """See `Operations.run_groups`."""
-        few = [group for group in groups if group[2] <= _MOST_ROWS]
-        flat = array("q", [value for group in few for value in group])
+    def run_shares(self, experts: ExpertWeights, shares: Sequence[Share]) -> None:
+        """See `Operations.run_shares`; an expert's weights are read once for all shares."""
+        entries: list[tuple[int, int, int, int]] = []
+        for share in shares:
+            row_bytes = share.rows.stride(0) * share.rows.element_size()
+            rows, out = share.rows.data_ptr(), share.out.data_ptr()
+            few = [group for group in share.groups if group[2] <= _MOST_ROWS]
+            entries += [(e, rows + start * row_bytes, out + start * row_bytes, count) for e, start, count in few]
+            if len(few) < len(share.groups):
+                many = [group for group in share.groups if group[2] > _MOST_ROWS]
+                super().run_shares(experts, [Share(many, share.rows, share.out)])
+        flat = array("q", [value for entry in sorted(entries) for value in entry])
         sizes = self.config.hidden_size, self.config.moe_intermediate_size, experts.addresses.data_ptr()
-        address, _ = flat.buffer_info()
-        self._call["run_groups"](rows.data_ptr(), out.data_ptr(), *sizes, address, len(few))
-        if len(few) < len(groups):
-            super().run_groups(experts, [group for group in groups if group[2] > _MOST_ROWS], rows, out)
+        self._call["run_groups"](*sizes, flat.buffer_info()[0], len(entries))
 
 
 def _layer_of(cache: PagedKV, layer: int) -> tuple[int, Any]:

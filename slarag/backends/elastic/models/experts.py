@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -43,6 +43,15 @@ def gated_mlp(hidden: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
     """SwiGLU: down(silu(gate(x)) * up(x))."""
     gate, up = F.linear(hidden, gate_up).chunk(2, dim=-1)
     return F.linear(F.silu(gate) * up, down)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Groups of `rows` that go through experts into the same rows of `out`, both [n, hidden] without gaps."""
+
+    groups: Sequence[Group]
+    rows: Tensor
+    out: Tensor
 
 
 @dataclass(frozen=True, slots=True)

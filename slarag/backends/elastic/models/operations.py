@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .config import Qwen3MoeConfig
-from .experts import ExpertWeights, Group, combine, gated_mlp, group_rows
+from .experts import ExpertWeights, Group, Share, combine, gated_mlp, group_rows
 from .paged import Batch, PagedKV, Prefill
 
 
@@ -88,15 +88,16 @@ class Operations:
         for expert, count in enumerate(counts):
             groups.append((expert, start, count))
             start += count
-        self.run_groups(experts, groups, rows, out)
+        self.run_shares(experts, [Share(groups, rows, out)])
         return combine(out, order, weights)
 
-    def run_groups(self, experts: ExpertWeights, groups: Sequence[Group], rows: Tensor, out: Tensor) -> None:
-        """Run groups of `rows` through their experts into the same rows of `out`."""
-        for expert, start, count in groups:
-            if count:
-                gate_up, down = experts.views[expert]
-                out[start : start + count] = gated_mlp(rows[start : start + count], gate_up, down)
+    def run_shares(self, experts: ExpertWeights, shares: Sequence[Share]) -> None:
+        """Run groups of rows, of several callers perhaps, through their experts."""
+        for share in shares:
+            for expert, start, count in share.groups:
+                if count:
+                    gate_up, down = experts.views[expert]
+                    share.out[start : start + count] = gated_mlp(share.rows[start : start + count], gate_up, down)
 
 
 def _rotate(heads: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:

@@ -7,11 +7,14 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..models.experts import Group, combine, group_rows
+from ..models.experts import Group, Share, combine, group_rows
 from ..models.operations import Operations
 from .device_memory import DeviceMemory
 from .exchange import Exchange
 from .routes import Owners, Routes
+
+_FEW_ROWS_OF_AN_EXPERT = 16
+"""On average: with more, reading an expert's weights once for two devices' rows saves next to nothing."""
 
 
 class DistributedExperts:
@@ -31,6 +34,7 @@ class DistributedExperts:
         self._routes = Routes(exchange.device, {})
         self._after: list[Callable[[], None]] = []
         self._is_running = False
+        self._previous = 0
 
     def place(self, owners: Owners, gone: Sequence[int], done: Callable[[], None]) -> None:
         """Use new owners from now on; `done` is called once no call to the old ones is out."""
@@ -51,8 +55,9 @@ class DistributedExperts:
 
     def run(self, layer: int, hidden: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
         """See `models.experts.Experts.run`."""
-        self._exchange.pump(0)
         self._counts[layer] += torch.bincount(chosen.view(-1), minlength=self._num_experts)
+        # Before the routes are looked at: a placement that arrives here and is confirmed must hold for what follows.
+        self._exchange.collect(layer)
         if self._routes.is_here(layer):
             mixed = self._operations.mix_experts(self._weights[layer], hidden, chosen, weights)
         else:
@@ -70,15 +75,18 @@ class DistributedExperts:
             if count:
                 groups.append((expert, start, count))
                 start += count
+        is_few = len(order) <= _FEW_ROWS_OF_AN_EXPERT * self._num_experts
+        after = self._previous if is_few and self._previous < layer else None
         self._is_running = True
-        self._dispatch(layer, groups)
+        self._dispatch(layer, groups, after)
         self._exchange.wait()
         self._is_running = False
+        self._previous = layer
         return combine(self._workspace.received[: len(order)], order, weights)
 
-    def _dispatch(self, layer: int, groups: Sequence[Group]) -> None:
+    def _dispatch(self, layer: int, groups: Sequence[Group], after: int | None = None) -> None:
         shares = self._routes.split(layer, groups)
         own = shares.pop(self._exchange.device, ())
         for device, share in shares.items():
             self._exchange.call(device, layer, share)
-        self._exchange.run_groups(layer, own, self._workspace.sent, self._workspace.received)
+        self._exchange.run(layer, Share(own, self._workspace.sent, self._workspace.received), after=after)

@@ -14,7 +14,6 @@ from ..models.paged import Batch, PagedKV, Segment
 from ..models.qwen3_moe import Qwen3Moe
 from .sampling import Sampled, sample
 
-
 _FEW_TOKENS = 64
 """A step of so many takes one thread: waking others costs more than they save."""
 

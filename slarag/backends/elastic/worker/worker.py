@@ -15,14 +15,13 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from .. import wire
 from ..device_layout import DeviceLayout
 from ..kernels.native import operations_for
 from ..memory.arena import Region
 from ..memory.pages import pages_of
-from ..models.experts import Group
+from ..models.experts import Share
 from ..models.qwen3_moe import Qwen3Moe
 from ..pacing import Pacer, SimulatedDevice
 from .device_memory import DeviceMemory, Workspace
@@ -134,7 +133,7 @@ class _Device:
             message["incarnation"],
             inbox=socket.socket(fileno=inbox),
             control=control,
-            run_groups=self._run_groups,
+            run_shares=self._run_shares,
             on_control=on_control,
         )
         if message["incarnation"]:
@@ -160,8 +159,8 @@ class _Device:
             reply["late_seconds"] = self._pacer.late_s
         return reply
 
-    def _run_groups(self, layer: int, groups: Sequence[Group], rows: Tensor, out: Tensor) -> None:
-        self._operations.run_groups(self.memory.experts.weights[layer], groups, rows, out)
+    def _run_shares(self, layer: int, shares: Sequence[Share]) -> None:
+        self._operations.run_shares(self.memory.experts.weights[layer], shares)
 
     def take_in(self, experts: Sequence[tuple[int, int, list[tuple[int, int]]]]) -> None:
         """Map experts (layer, expert, page runs) of this device's arena."""
