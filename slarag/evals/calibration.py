@@ -15,6 +15,7 @@ from ..feedback import read_feedback
 from ..sla.calibration import Calibration, Source
 from ..sla.calibration_fit import HOLD_OUT, fit_calibration
 from ..sla.confidence import expected_calibration_error
+from ..sla.errors import ConfigurationError
 from ..sla.folds import folds
 from ..sla.measured_run import MeasuredRun
 from .calibration_data import all_documents, choose_items, choose_others, plans_for, reads_own_passages
@@ -74,6 +75,8 @@ def calibrate(settings: CalibrationSettings, *, on_progress: OnProgress | None =
 async def acalibrate(settings: CalibrationSettings, *, on_progress: OnProgress | None = None) -> CalibrationReport:
     """The async form of `calibrate`."""
     tell = on_progress or _silent
+    if settings.out.is_dir():
+        raise ConfigurationError(f"{str(settings.out)!r} is a folder", remedy="name the file to write with --out")
     feedback = [run for path in settings.feedback for run in read_feedback(path)]
     datasets = [load_dataset(path) for path in settings.data]
     items = choose_items(datasets, settings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..sla.errors import DataError
-from .folder import ITEMS, read_outcomes
+from .folder import ITEMS, SETTINGS, read_outcomes, read_settings
 from .intervals import Figure, mean
 from .outcome import Failure, Measurement, Outcome
 
@@ -130,8 +129,7 @@ def _refuse_other_data(a: Path, b: Path) -> None:
 
 
 def _digest(folder: Path) -> str | None:
-    settings = folder / "settings.json"
-    return json.loads(settings.read_text(encoding="utf-8")).get("data") if settings.is_file() else None
+    return read_settings(folder / SETTINGS).get("data")
 
 
 def _profile_pairs(

@@ -30,7 +30,7 @@ class RunFolder:
     def claim(self, fingerprint: Mapping[str, Any]) -> None:
         """Make the folder this evaluation's; raises `ConfigurationError` if it holds another one."""
         settings = self.path / SETTINGS
-        held = _read_settings(settings)
+        held = read_settings(settings)
         if held:
             self._refuse_other(held, fingerprint)
         merged = {name: _merged(held.get(name), value) for name, value in fingerprint.items()}
@@ -81,12 +81,13 @@ class RunFolder:
             )
 
 
-def _read_settings(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> dict[str, Any]:
+    """What a run was claimed with; empty where there is no such file, `ConfigurationError` for a damaged one."""
     if not path.is_file():
         return {}
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ConfigurationError(f"{path} is damaged ({error})", remedy="give another --out, or remove it") from error
 
 
@@ -95,11 +96,14 @@ def read_outcomes(folder: Path) -> Iterator[Outcome]:
     path = folder / ITEMS
     if not path.is_file():
         return
-    lines = path.read_text(encoding="utf-8").split("\n")
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is not UTF-8 text", remedy="evaluate again into a new --out") from None
     for number, line in enumerate(lines, start=1):
         try:
             raw = json.loads(line)
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, RecursionError):
             continue
         try:
             yield outcome_from_dict(raw)

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -136,6 +137,35 @@ def test_a_call_that_cannot_be_served(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     cli(*arguments).refused(2, words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("eval --data bad --format jsonl --out runs", "nested too deeply"),
+        ("eval --data bad --out runs", "bad"),
+        ("eval compare run run", "run/items.jsonl is not UTF-8 text"),
+        ("train reader --data . --run r --recipe bad", "recipe 'bad'"),
+        ("train reader --data . --run r --recipe run/items.jsonl", "recipe 'run/items.jsonl'"),
+        ("calibrate --data bad -o run", "'run' is a folder"),
+        ("calibrate --data bad -o c.json --feedback run/items.jsonl", "not a UTF-8 text file"),
+    ],
+    ids=["deep rows", "deep data", "binary run", "deep recipe", "binary recipe", "folder for a file", "feedback"],
+)
+def test_a_file_that_is_not_what_it_should_be(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad").write_text("[" * 20_000, encoding="utf-8")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "items.jsonl").write_bytes(b"\xff\x00")
+    cli(*arguments.split()).refused(2, words)
+
+
+def test_a_port_that_is_taken(cli: Cli) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        cli("serve", "-i", "x", "--port", port).refused(1, f"cannot listen on 127.0.0.1:{port}: Address already in use")
 
 
 @pytest.mark.parametrize(

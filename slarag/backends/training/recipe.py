@@ -71,7 +71,7 @@ def load_recipe(path: Path) -> Recipe:
     """Read a YAML recipe; raises `ConfigurationError` with the first thing that is wrong."""
     try:
         return Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError, ValidationError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError, ValidationError) as error:
         first = str(error).splitlines()[0] if not isinstance(error, ValidationError) else _first_problem(error)
         raise ConfigurationError(
             f"recipe {str(path)!r}: {first}", remedy="see slarag/backends/training/reader.yaml"

@@ -112,6 +112,8 @@ def read_document(path: Path) -> Any:
 def _parse(text: str, path: Path, where: str) -> Any:
     try:
         return json.loads(text)
+    except RecursionError:
+        raise DataError(f"{path}, {where}: nested too deeply", remedy="repair it, or choose another --format") from None
     except json.JSONDecodeError as error:
         place = f"{where}, column {error.colno}" if where.startswith("line ") else f"line {error.lineno}"
         message = f"{path}, {place}: not JSON ({error.msg})"
