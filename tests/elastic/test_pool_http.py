@@ -268,12 +268,11 @@ def test_stop_texts_chats_and_deadlines(engine: PoolEngine, runner: asyncio.Runn
             "top_logprobs": 1,
         }
         parts: Any = {**chat, "messages": [{"role": "user", "content": [{"type": "text", "text": "hello"}]}], "n": None}
-        counts = [
-            (await client.post("/v1/chat/completions", json=b)).json()["usage"]["prompt_tokens"] for b in (chat, parts)
-        ]
-        assert counts[0] == counts[1]
+        whole, in_parts = [(await client.post("/v1/chat/completions", json=each)).json() for each in (chat, parts)]
+        assert whole["usage"]["prompt_tokens"] == in_parts["usage"]["prompt_tokens"]
         streamed = await client.post("/v1/chat/completions", json={**chat, "stream": True, "ignore_eos": True})
-        first, second = [json.loads(line[6:])["choices"][0] for line in streamed.text.splitlines() if line][:2]
+        lines = [line for line in streamed.text.splitlines() if line]
+        first, second = [json.loads(line.removeprefix("data: "))["choices"][0] for line in lines[:2]]
         assert (first["delta"]["role"], "role" in second["delta"]) == ("assistant", False)
         [choice] = (await client.post("/v1/chat/completions", json=chat)).json()["choices"]
         assert choice["message"]["role"] == "assistant"
@@ -321,6 +320,17 @@ def test_too_many_waiting_are_refused_with_when_to_come_back(
         for sequence in held:
             async for _ in engine.outputs_of(sequence):
                 pass
+
+    runner.run(use())
+
+
+def test_a_deadline_does_not_outlive_its_answer(engine: PoolEngine, runner: asyncio.Runner) -> None:
+    async def use() -> None:
+        deadline = asyncio.get_running_loop().time() + 3600
+        sequence = engine.submit([1, 2], GenerationOptions(max_tokens=1, deadline=deadline))
+        assert [output.finish async for output in engine.outputs_of(sequence)] == ["length"]
+        assert sequence.timer is not None
+        assert sequence.timer.cancelled()
 
     runner.run(use())
 
