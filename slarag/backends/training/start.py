@@ -23,7 +23,7 @@ class ModelRecipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    start: str = Field(default="parent", description="`parent`, `reader` for the shipped one, or a reader's folder")
+    start: str = Field(default="parent", description="`parent`, `reader` for the shipped one, or the folder of another")
     group: int = Field(default=0, ge=0, description="a layer is added after each group of this many; 0 adds none")
     initialisation: Initialisation = "identity"
     experts: int = Field(default=0, ge=0, description="routed experts a feed-forward block; 0 leaves it dense")
