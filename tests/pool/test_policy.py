@@ -92,7 +92,7 @@ def test_a_miss_gets_dearer_when_more_are_missed_than_allowed() -> None:
             sizes = np.array([1.0, 2.0, 3.0, 4.0])
             allowance.observe(seen(finished=100, met=round(100 * met_share)), expected_misses=2.0)
             allowance.remember(20.0, sizes, np.array([8.0, 1.0, 0.1, 0.01]))
-        return allowance.price()
+        return allowance.price(request_s=0.5)
 
     assert price(1.0) < price(0.99) < price(0.95)
 

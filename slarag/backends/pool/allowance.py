@@ -9,15 +9,16 @@ import numpy as np
 from .misses import Floats
 from .observation import Observation
 
-_SPENT = 0.97
+_SPENT = 0.98
 _REPAID_IN_S = 1500.0
 _LEAST, _MOST = 0.3, 2.0
 _REMEMBERED = 360
-_CHEAPEST, _DEAREST = 1e-2, 1e5
+_CHEAPEST, _DEAREST = 2.0, 4.0
 _HALVINGS = 20
 _SURE_MISSES = 10.0
 _FORGOTTEN = 0.997
 _NEVER = 1e9
+_MOST_SHARE = 0.9999
 
 
 class Allowance:
@@ -31,7 +32,8 @@ class Allowance:
     """
 
     def __init__(self, share: float, width: int) -> None:
-        self._share = (1 - share) * _SPENT
+        self._objective = min(share, _MOST_SHARE)
+        self._share = (1 - self._objective) * _SPENT
         self._credit = 0.0
         self._expected = self._measured = _SURE_MISSES
         self._count = 0
@@ -64,15 +66,19 @@ class Allowance:
         """Measured misses over expected ones."""
         return (self._measured + _SURE_MISSES) / (self._expected + _SURE_MISSES)
 
-    def price(self) -> float:
-        """Device-seconds that one expected miss is worth now."""
+    def price(self, request_s: float) -> float:
+        """Device-seconds that one expected miss is worth now.
+
+        request_s: device-seconds of a request. A miss is worth at least a few requests, and at most a few times as many
+        as may not be missed for one that is.
+        """
         known = min(self._count, _REMEMBERED)
         sizes, misses = self._sizes[:known], self._misses[:known]
         rate = float(self._rates[:known].mean())
         share = self._share + self._credit / max(1.0, rate * _REPAID_IN_S)
         share = min(_MOST * self._share, max(_LEAST * self._share, share))
         allowed = share * rate * known / self._correction
-        low, high = math.log(_CHEAPEST), math.log(_DEAREST)
+        low, high = math.log(_CHEAPEST * request_s), math.log(_DEAREST * request_s / (1 - self._objective))
         rows = np.arange(known)
         for _ in range(_HALVINGS):
             middle = (low + high) / 2

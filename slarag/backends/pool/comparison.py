@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .observation import Policy
 from .policy import ForecastPolicy, PolicyLimits
@@ -20,6 +20,7 @@ from .trace import Arrival, load_trace
 
 SCHEMA = 1
 OURS = "forecast"
+_Setting = TypeVar("_Setting", int, float)
 _COARSE, _FINE = 24, 16
 _FIGURES = (
     ("attainment", "share"),
@@ -130,7 +131,12 @@ class _Tuner:
     share: float
 
     def cheapest_size(self, ceiling: int) -> TunedRun | None:
-        return self._best([TunedRun(self.run(Static(size)), size) for size in range(1, ceiling + 1)])
+        """By bisection: more devices never attain less."""
+        low, high = 1, ceiling
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._try(Static, middle).run.attainment >= self.share else (middle + 1, high)
+        return self._best([self._try(Static, low)])
 
     def cheapest(self, make: Callable[[float], Policy], low: float, high: float) -> TunedRun | None:
         """A coarse grid over all of the range, then a fine one around its best."""
@@ -143,7 +149,7 @@ class _Tuner:
         start = best.setting / step
         return self._best([best, *(self._try(make, start * finer**index) for index in range(1, _FINE + 1))])
 
-    def _try(self, make: Callable[[float], Policy], setting: float) -> TunedRun:
+    def _try(self, make: Callable[[_Setting], Policy], setting: _Setting) -> TunedRun:
         return TunedRun(self.run(make(setting)), setting)
 
     def _best(self, runs: Sequence[TunedRun]) -> TunedRun | None:

@@ -35,8 +35,20 @@ class Lengths:
 
 
 @dataclass(frozen=True, slots=True)
+class Present:
+    """What is there already. running: answers, over all devices. backlog_s: work of the prompts that wait, likewise.
+
+    ahead_s: how far ahead is looked; by then a part of the answers has ended.
+    """
+
+    running: float
+    backlog_s: float
+    ahead_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Steady:
-    """Where a device settles; every field has the shape of rates and sizes broadcast.
+    """Where a device settles, or is on its way to; every field has the shape of rates and sizes broadcast.
 
     answers: in its batch. busy: share of time with a prompt, 1 or more where it never settles, be it as answers ask for
     more places than a batch has. prompt_s: of a mean prompt beside the answers. itl_s: mean time between tokens.
@@ -48,8 +60,13 @@ class Steady:
     itl_s: Floats
 
 
-def steady_state(model: ServiceModel, rates: Floats, lengths: Lengths, sizes: Floats) -> Steady:
-    """Solve for the number of answers at which as many begin as end. rates: requests per second. sizes: 1 or more."""
+def steady_state(
+    model: ServiceModel, rates: Floats, lengths: Lengths, sizes: Floats, present: Present | None = None
+) -> Steady:
+    """Solve for the number of answers at which as many begin as end. rates: requests per second. sizes: 1 or more.
+
+    With `present`, what is there now counts as much as will still be there.
+    """
     per_device = rates / sizes
     alone_s = lengths.input_tokens / model.prefill_tokens_per_s
     empty_s = model.step_base_s + (sizes - 1) * model.step_per_peer_s
@@ -59,9 +76,14 @@ def steady_state(model: ServiceModel, rates: Floats, lengths: Lengths, sizes: Fl
         prompt_s = alone_s * (1 + step_s / model.chunk_seconds)
         busy = per_device * prompt_s
         itl_s = step_s + np.minimum(1.0, busy) * model.chunk_seconds
-        wanted = per_device * lengths.output_tokens * itl_s / model.max_answers
-        answers = np.minimum(1.0, wanted) * model.max_answers
-        state = Steady(answers, np.where(wanted < 1, busy, np.maximum(busy, wanted)), prompt_s, itl_s)
+        answer_s = lengths.output_tokens * itl_s
+        wanted = per_device * answer_s
+        if present is not None:
+            kept = np.exp(-present.ahead_s / answer_s)
+            wanted = kept * present.running / sizes + (1 - kept) * wanted
+        full = wanted / model.max_answers
+        answers = np.minimum(1.0, full) * model.max_answers
+        state = Steady(answers, np.where(full < 1, busy, np.maximum(busy, full)), prompt_s, itl_s)
     return state
 
 
@@ -79,14 +101,11 @@ def missed_share(
     rates: Floats,
     lengths: Lengths,
     sizes: Floats,
-    *,
-    backlog_s: float = 0.0,
+    present: Present | None = None,
 ) -> Floats:
-    """Expected share of requests that miss an objective, in the shape of `rates` and `sizes` broadcast.
-
-    backlog_s: work of the prompts that wait, over all devices.
-    """
-    state = steady_state(model, rates, lengths, sizes)
+    """Expected share of requests that miss an objective, in the shape of `rates` and `sizes` broadcast."""
+    state = steady_state(model, rates, lengths, sizes, present)
+    backlog_s = 0.0 if present is None else present.backlog_s
     late = _late_share(objectives.ttft_s - backlog_s / sizes, lengths, state, np.broadcast_to(sizes, state.busy.shape))
     spread = model.step_per_answer_s * np.sqrt(np.maximum(1.0, state.answers))
     slow = _above((objectives.itl_s - state.itl_s) / np.maximum(spread, 1e-9))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from .allowance import Allowance
 from .demand import Demand
 from .forecast import Estimate
-from .misses import Floats, missed_share, steady_state, throughput
+from .misses import Floats, Present, missed_share, steady_state, throughput
 from .observation import Observation, Target
 from .service import Objectives, ServiceModel
 
-_SWITCHES_TO_PAY_FOR = 4.0
+_HORIZON = 4.0
 _NODES = np.array([-math.sqrt(3), 0.0, math.sqrt(3)])
 _WEIGHTS = np.array([1 / 6, 2 / 3, 1 / 6])
 _LEAST_RATE = 1e-3
@@ -63,7 +63,8 @@ class ForecastPolicy:
         rate = self._demand.rate_after(seen.interval_s + self._model.scale_up_s)
         rates = np.maximum(_LEAST_RATE, rate.mean + _NODES * rate.sd)[:, None]
         sizes = self._sizes(rate.mean)
-        misses = self._misses(rates, sizes, 0.0)
+        present = Present(seen.running, 0.0, self._horizon_s(seen) / 2)
+        misses = self._misses(rates, sizes, present)
         self._allowance.remember(rate.mean, sizes, misses)
         self._expected = float(np.interp(seen.devices, sizes, misses))
         if seen.is_resizing:
@@ -71,8 +72,8 @@ class ForecastPolicy:
         if self._may_end(seen, rate):
             return Target(0, 0)
         if backlog_s := self._backlog_s(seen):
-            misses = self._misses(rates, sizes, backlog_s)
-        size = self._cheapest(seen.devices, sizes, misses)
+            misses = self._misses(rates, sizes, replace(present, backlog_s=backlog_s))
+        size = self._cheapest(seen, sizes, misses)
         return Target(size, self._standbys(seen, size))
 
     def _may_end(self, seen: Observation, rate: Estimate) -> bool:
@@ -101,11 +102,17 @@ class ForecastPolicy:
             self._kept_standbys = wanted
         return self._kept_standbys
 
-    def _cheapest(self, now: int, sizes: Floats, misses: Floats) -> int:
-        horizon_s = _SWITCHES_TO_PAY_FOR * (self._model.scale_up_s + self._model.scale_down_s)
-        costs = (sizes + self._allowance.price() * misses) * horizon_s + self._switch_seconds(now, sizes)
-        costs[~self._serves_more(now, sizes)] = np.inf
-        return int(sizes[costs.argmin()]) if np.isfinite(costs).any() else now
+    def _horizon_s(self, seen: Observation) -> float:
+        """The time over which sizes are compared."""
+        switch_s = self._model.scale_up_s + self._model.scale_down_s
+        return _HORIZON * max(switch_s, seen.interval_s)
+
+    def _cheapest(self, seen: Observation, sizes: Floats, misses: Floats) -> int:
+        request_s = 1 / float(throughput(self._model, self._demand.lengths, np.ones(1))[0])
+        costs = (sizes + self._allowance.price(request_s) * misses) * self._horizon_s(seen)
+        costs += self._switch_seconds(seen.devices, sizes)
+        costs[~self._serves_more(seen.devices, sizes)] = np.inf
+        return int(sizes[costs.argmin()]) if np.isfinite(costs).any() else seen.devices
 
     def _serves_more(self, now: int, sizes: Floats) -> NDArray[np.bool_]:
         """Whether a size is smaller, or can do more: experts over more devices cost calls."""
@@ -118,9 +125,9 @@ class ForecastPolicy:
         tokens = max(0, seen.waiting - seen.devices) * self._demand.lengths.input_tokens
         return tokens / self._model.prefill_tokens_per_s
 
-    def _misses(self, rates: Floats, sizes: Floats, backlog_s: float) -> Floats:
+    def _misses(self, rates: Floats, sizes: Floats, present: Present) -> Floats:
         """Expected misses per second, by size."""
-        shares = missed_share(self._model, self._objectives, rates, self._demand.lengths, sizes, backlog_s=backlog_s)
+        shares = missed_share(self._model, self._objectives, rates, self._demand.lengths, sizes, present)
         return _WEIGHTS @ (rates * shares)
 
     def _sizes(self, rate: float) -> Floats:
