@@ -8,11 +8,13 @@ nothing else moves.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 Owners = dict[int, tuple[int, ...]]
 """By layer with experts: the device of each expert."""
+Replicas = dict[tuple[int, int], tuple[int, ...]]
+"""By layer and expert: the devices that hold further copies of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +29,15 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A version of who holds what. epoch rises with every change."""
+    """A version of who holds what. epoch rises with every change.
+
+    owners: where each expert is; what resizes move. replicas: further copies of some, which resizes give up.
+    """
 
     epoch: int
     devices: tuple[int, ...]
     owners: Owners
+    replicas: Replicas = field(default_factory=Replicas)
 
     @classmethod
     def initial(cls, layers: Sequence[int], num_experts: int, devices: Sequence[int]) -> Placement:
@@ -40,7 +46,7 @@ class Placement:
         return cls(0, tuple(devices), owners)
 
     def resized(self, devices: Sequence[int]) -> Placement:
-        """The next placement, on `devices`, with the fewest moves."""
+        """The next placement, on `devices`, with the fewest moves and without replicas."""
         owners = {layer: _rebalanced(owner, tuple(devices)) for layer, owner in self.owners.items()}
         return Placement(self.epoch + 1, tuple(devices), owners)
 
@@ -50,15 +56,32 @@ class Placement:
         owners = dict(self.owners)
         for layer in {move.layer for move in moves}:
             owners[layer] = tuple(moved.get((layer, e), device) for e, device in enumerate(owners[layer]))
-        return Placement(self.epoch + 1, tuple(dict.fromkeys((*self.devices, *moved.values()))), owners)
+        devices = tuple(dict.fromkeys((*self.devices, *moved.values())))
+        return replace(self, epoch=self.epoch + 1, devices=devices, owners=owners)
+
+    def replicated(self, replicas: Replicas) -> Placement:
+        """The next placement, with these replicas in place of those there were."""
+        return replace(self, epoch=self.epoch + 1, replicas=replicas)
+
+    def without(self, lost: int) -> Placement:
+        """The next placement once `lost` holds nothing that another device has a copy of; no replicas are left."""
+        owners = dict(self.owners)
+        for (layer, expert), copies in self.replicas.items():
+            others = [device for device in copies if device != lost]
+            if owners[layer][expert] == lost and others:
+                owners[layer] = (*owners[layer][:expert], others[0], *owners[layer][expert + 1 :])
+        return replace(self, epoch=self.epoch + 1, owners=owners, replicas={})
 
     def held_by(self, device: int) -> tuple[tuple[int, int], ...]:
         """The (layer, expert) pairs on `device`."""
         return tuple((la, e) for la, owner in self.owners.items() for e, d in enumerate(owner) if d == device)
 
     def to_message(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return {"epoch": self.epoch, "owners": {str(layer): list(owner) for layer, owner in self.owners.items()}}
+        """As plain JSON values: an expert's device, or a list where it has replicas."""
+        owners: dict[str, list[int | list[int]]] = {str(layer): list(owner) for layer, owner in self.owners.items()}
+        for (layer, expert), copies in self.replicas.items():
+            owners[str(layer)][expert] = [self.owners[layer][expert], *copies]
+        return {"epoch": self.epoch, "owners": owners}
 
 
 def moves_between(old: Placement, new: Placement) -> tuple[Move, ...]:

@@ -191,6 +191,21 @@ class Cluster:
         self.replaced += 1
         device.start_serving()
 
+    async def place(self, gone: Sequence[int] = ()) -> None:
+        """Have every worker use the placement of now; returns when no call to what it replaces is out.
+
+        gone: lost devices; what workers had asked of them is asked of the owners of now. Where a worker dies meanwhile,
+        its successor is waited for, which has the placement from the start.
+        """
+        message = {**self.placement.to_message(), "gone": list(gone)}
+        await asyncio.gather(*(self._place(device, message) for device in self.devices.values()))
+
+    async def _place(self, device: Device, message: dict[str, Any]) -> None:
+        try:
+            await self.tell(device, "place", **message)
+        except WorkerGoneError:
+            await device.settled.wait()
+
     async def inform(self, devices: Iterable[Device], call: str, /, **fields: Any) -> None:
         """Tell those of `devices` that can hear it; whoever replaces a worker that cannot knows it from the start."""
         told = (self.tell(device, call, **fields) for device in devices)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
 
 from ..errors import ResizeError
 from ..placement import Move, Placement, fewest_moves, moves_between
@@ -12,8 +13,12 @@ from .cluster import Cluster
 
 @dataclass(frozen=True, slots=True)
 class ResizePlan:
-    """What a resize will do. bytes_to_move: experts that change devices, and the shared weights of new devices."""
+    """What a resize will do. bytes_to_move: experts that change devices, and the shared weights of new devices.
 
+    start: what the moves begin with; where a device is lost, replicas have taken over what they can.
+    """
+
+    start: Placement
     placement: Placement
     joining: tuple[int, ...]
     leaving: tuple[int, ...]
@@ -46,14 +51,20 @@ def plan_without(cluster: Cluster, lost: int) -> ResizePlan:
 
 def _plan(cluster: Cluster, kept: Sequence[int], joining: Sequence[int]) -> ResizePlan:
     old, layout = cluster.placement, cluster.layout
-    new = old.resized((*kept, *joining))
-    moves = moves_between(old, new)
+    lost = [number for number in old.devices if cluster.devices[number].is_lost]
+    start = reduce(Placement.without, lost, old)
+    devices = (*kept, *joining)
+    moves = moves_between(start, start.resized(devices))
+    if lost:
+        # Until nobody uses them, replicas are where they are: what they are copies of cannot move there.
+        moves = tuple(m for m in moves if m.target not in old.replicas.get((m.layer, m.expert), ()))
     shared_bytes = len(joining) * layout.shared_bytes
     return ResizePlan(
-        placement=new,
+        start=start,
+        placement=replace(start.after(moves), devices=devices, replicas={}),
         joining=tuple(joining),
         leaving=tuple(number for number in old.devices if number not in kept),
         moves=moves,
         bytes_to_move=len(moves) * layout.expert_bytes + shared_bytes,
-        bytes_lower_bound=fewest_moves(old, new.devices) * layout.expert_bytes + shared_bytes,
+        bytes_lower_bound=fewest_moves(start, devices) * layout.expert_bytes + shared_bytes,
     )

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ..device_layout import expert_region
-from ..errors import WorkerGoneError
 from ..memory.arena import Region
 from ..memory.client import MemoryClient
 from ..placement import Move
 from .cluster import Cluster
-from .device import Device
 from .rebuilding import Rebuilding
 from .transfer import Transfer
 
@@ -139,9 +137,8 @@ class Relocation:
 
     async def _release(self, moves: Sequence[Move]) -> None:
         """Once no worker calls the old owners any more, the memory of their copies goes."""
-        placement = self._cluster.placement.to_message()
         try:
-            await asyncio.gather(*(self._place(device, placement) for device in self._cluster.devices.values()))
+            await self._cluster.place(self._lost)
             await self._free(moves, lambda move: move.source)
         finally:
             self._give_room(moves)
@@ -149,13 +146,6 @@ class Relocation:
     def _give_room(self, moves: Sequence[Move]) -> None:
         for _ in moves:
             self._room.release()
-
-    async def _place(self, device: Device, placement: dict[str, Any]) -> None:
-        """Returns when the device's worker has it, or a successor that was attached with it."""
-        try:
-            await self._cluster.tell(device, "place", **placement, gone=self._lost)
-        except WorkerGoneError:
-            await device.settled.wait()
 
     async def _free(self, moves: Iterable[Move], device_of: Callable[[Move], int]) -> None:
         for number, freed in _by(moves, device_of):

@@ -19,6 +19,7 @@ from .cluster import Cluster
 from .device import Device
 from .plan import ResizePlan, plan_resize
 from .relocation import Relocation
+from .replication import Copy, Replication, copies_of
 from .transfer import Transfer
 
 __all__ = ["Resize", "ResizePlan", "plan_resize"]
@@ -43,6 +44,8 @@ class Resize:
         self.plan = plan
         self._cluster = cluster
         self._relocation = Relocation(cluster, plan.moves)
+        self._replication = Replication(cluster)
+        self._left_over: list[Copy] = []
         self._shared_bytes_moved = 0
         self._at_step = at_step
         self._on_phase = on_phase
@@ -74,13 +77,28 @@ class Resize:
 
     async def _prepare_and_move(self) -> None:
         self._on_phase("preparing")
+        await self._give_up_replicas()
         async with self._cluster.changing:
             for step in (self._allocate, self._share, self._attach, self._introduce, self._map):
                 self._at_step(step.__name__.strip("_"))
                 await step()
         self._on_phase("committing")
         await self._relocation.run(lambda: self._at_step("move"))
+        await self._replication.free(self._left_over)
         self._at_step("commit")
+
+    async def _give_up_replicas(self) -> None:
+        """Their pages may be needed. While a device is lost workers wait for it, and hear of this with the moves."""
+        if not any(device.is_lost for device in self._cluster.devices.values()):
+            await self._replication.drop()
+            return
+        copies, start = copies_of(self._cluster.placement.replicas), self.plan.start
+        self._cluster.placement = start
+        self._left_over = [
+            (layer, expert, device)
+            for layer, expert, device in copies
+            if start.owners[layer][expert] != device and not self._cluster.devices[device].is_lost
+        ]
 
     async def _allocate(self) -> None:
         for number in self.plan.joining:

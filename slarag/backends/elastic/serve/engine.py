@@ -146,6 +146,14 @@ class PoolEngine:
         """Serve on `size` devices; see `Resizing.run`."""
         return await self.resizing.run(size, operation_id=operation_id, at_step=at_step)
 
+    async def rebalance(self, most: int) -> int:
+        """Give the experts that got most tokens so far further copies, at most `most` on a device; returns how many.
+
+        Takes the place of earlier copies; a resize gives them up. Raises `ResizeError` while a resize runs.
+        """
+        counts = await self.routing_counts()
+        return await self.resizing.rebalance(counts.tolist(), most)
+
     async def routing_counts(self) -> NDArray[np.int64]:
         """Tokens that each expert got since the start: int64 [layers with experts, experts], for placing replicas."""
         return await self._routing.read()

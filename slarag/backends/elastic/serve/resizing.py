@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..cluster.cluster import Cluster
 from ..cluster.device import Device
 from ..cluster.plan import ResizePlan, plan_resize, plan_without
+from ..cluster.replication import Replication
 from ..cluster.resize import Resize
 from ..errors import ResizeError
 
@@ -55,6 +56,7 @@ class Resizing:
         self._cluster = cluster
         self._move_work = move_work
         self._running: asyncio.Task[ResizeStatus] | None = None
+        self._changing = asyncio.Lock()
         cluster.watch.on_lost = lambda device: cluster.start_task(self._do_without(device))
 
     async def run(
@@ -78,6 +80,19 @@ class Resizing:
             self._set("completed", source=size, target=size, operation_id=operation_id, error=None)
             return self.status
         return await self._start(plan_resize(self._cluster, size), operation_id, at_step)
+
+    async def rebalance(self, counts: Sequence[Sequence[int]], most: int) -> int:
+        """Give hot experts further copies where devices have room, at most `most` each; returns how many there are.
+
+        counts: tokens by layer with experts and expert. Raises `ResizeError` while a resize runs or a device is lost.
+        """
+        if any(device.is_lost for device in self._cluster.devices.values()):
+            raise ResizeError("a device is lost", remedy="ask again when it is replaced")
+        if self._running is not None:
+            raise ResizeError("a resize is running", remedy="ask again when it is done", target=self.status.target)
+        async with self._changing:
+            replicas = await Replication(self._cluster).balance(counts, most)
+        return sum(len(copies) for copies in replicas.values())
 
     def _done(self, operation_id: str | None) -> ResizeStatus | None:
         if operation_id is None:
@@ -103,7 +118,7 @@ class Resizing:
         """Shrink the pool by a device that gets no worker. Where that cannot be, go on looking for one."""
         while device.is_lost and self._cluster.devices.get(device.number) is device:
             with contextlib.suppress(ResizeError):
-                if self._running is None:
+                if self._running is None and not self._changing.locked():
                     await self._start(plan_without(self._cluster, device.number), None)
                     return
             await asyncio.sleep(_RETRY_SECONDS)
@@ -118,7 +133,8 @@ class Resizing:
 
         try:
             transaction = Resize(self._cluster, plan, at_step=at_step, on_phase=self._on_phase)
-            await transaction.run(move)
+            async with self._changing:
+                await transaction.run(move)
             moved = {"bytes_moved": transaction.bytes_moved, "bytes_lower_bound": plan.bytes_lower_bound}
             self._set("completed", **moved)
         except BaseException as error:
