@@ -9,6 +9,7 @@ import asyncio
 import io
 import json
 import sys
+import time
 from collections.abc import Generator
 from typing import Any
 
@@ -92,6 +93,18 @@ def test_the_load_is_the_pools(pool: PoolProcess) -> None:
     asyncio.run(use())
     with pytest.raises(BackendUnavailableError, match="does not tell its load"):
         asyncio.run(PoolBackend("http://127.0.0.1:9").load())
+
+
+def test_a_client_that_leaves_is_not_read_for_any_further(pool: PoolProcess) -> None:
+    body = {"question": "Who knows?", "passages": [f"Nobody knows {number}. " * 60 for number in range(250)]}
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(pool.url + "/v1/answers", json=body, timeout=httpx.Timeout(PATIENCE_S, read=0.2))
+    give_up = time.monotonic() + PATIENCE_S
+    while 'finished_reason="cancelled"} 1' not in httpx.get(pool.url + "/metrics", timeout=PATIENCE_S).text:
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+    load = httpx.get(pool.url + "/load", timeout=PATIENCE_S).json()
+    assert (load["running"], load["waiting"]) == (0, 0)
 
 
 def open_engine(where: str | int) -> Engine:
