@@ -49,9 +49,9 @@ class PassageReading:
 class EmbeddedReader:
     """Reads questions against passages with the shipped model.
 
-    folder: a trained reader's folder, the shipped one by default. threads: of the matrix products. price: None means
-    unpriced calls. cached_pairs: readings held so that one query reads no pair twice; 0 turns that off.
-    The model is loaded at the first call or by `open`.
+    folder: a trained reader's folder, the shipped one by default. threads: of the matrix products; None for torch's own
+    number, the cores or what OMP_NUM_THREADS says. price: None means unpriced calls. cached_pairs: readings held, so
+    that one query reads no pair twice; 0 turns that off. The model is loaded at the first call or by `open`.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class EmbeddedReader:
         folder: Path | None = None,
         name: str = "reader",
         price: Price | None = DEFAULT_PRICE,
-        threads: int = 2,
+        threads: int | None = None,
         cached_pairs: int = 512,
     ) -> None:
         self._folder = folder
@@ -208,7 +208,7 @@ class EmbeddedReader:
 class ReadFunction:
     """Runs the model in the reading thread, with its own thread count."""
 
-    def __init__(self, model: Reader, threads: int) -> None:
+    def __init__(self, model: Reader, threads: int | None) -> None:
         self._model = model
         self._threads = threads
         self._low_precision = bfloat16_is_fast()
@@ -217,7 +217,7 @@ class ReadFunction:
 
     def __call__(self, windows: list[Window]) -> list[Reading]:
         """Read one batch of windows."""
-        if torch.get_num_threads() != self._threads:
+        if self._threads is not None and torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)
         with torch.autocast("cpu", torch.bfloat16, enabled=self._low_precision):
             return read_windows(self._model, windows)
