@@ -21,6 +21,8 @@ from slarag.backends.elastic.cluster.reader_options import ReaderOptions
 from slarag.backends.elastic.errors import BusyError, ResizeError
 from slarag.backends.elastic.http.app import build_app
 from slarag.backends.elastic.serve.reading import Answered, Question, ReadingEngine
+from slarag.backends.pool.conformance import check_driver
+from slarag.backends.pool.driver import HttpPool
 from slarag.backends.protocol import AnswerRequest, AnswerResult, VerifyRequest, VerifyResult
 from slarag.backends.reader.backend import EmbeddedReader
 from slarag.sla.errors import BackendTimeoutError, ConfigurationError
@@ -233,6 +235,26 @@ def test_bad_bodies_are_refused_by_the_name_of_the_field(
     assert (reply.status_code, reply.json()["error"]["param"]) == (400, field)
 
 
+@pytest.mark.parametrize(
+    ("content", "length", "status"),
+    [
+        ("[" * 100_000, None, 400),
+        ('{"question": "\\ud800", "passages": ["\\udfff"]}', None, 400),
+        ('{"question": NaN, "passages": [Infinity]}', None, 400),
+        ("{}", "99999999", 413),
+        (" " * 17_000_000, None, 413),
+        ("", None, 400),
+    ],
+)
+def test_bodies_that_mean_harm_are_refused(
+    runner: asyncio.Runner, client: httpx.AsyncClient, content: str, length: str | None, status: int
+) -> None:
+    headers = {"content-type": "application/json"} | ({"content-length": length} if length else {})
+    reply = runner.run(client.post("/v1/answers", content=content.encode(), headers=headers))
+    assert reply.status_code == status
+    assert reply.json()["error"]["message"]
+
+
 def test_a_late_answer_is_a_gateway_timeout(runner: asyncio.Runner, client: httpx.AsyncClient) -> None:
     reply = runner.run(post(client, "/v1/answers", question=QUESTIONS[0], passages=list(TEXTS) * 20, deadline_ms=0.001))
     assert (reply.status_code, reply.json()["error"]["type"]) == (504, "deadline")
@@ -284,5 +306,17 @@ def test_what_is_under_way_can_be_asked_for_again_and_nothing_else(
         assert (await first) == (await again) == engine.resizing.history[-1]
         assert (engine.size, engine.resizing.status.operation_id) == (3, "first")
         await engine.resize(2)
+
+    runner.run(use())
+
+
+def test_the_pool_driver_conforms_on_it(engine: ReadingEngine, runner: asyncio.Runner) -> None:
+    async def use() -> None:
+        app = build_app(engine, model="reader", token="a-secret")
+        driver = HttpPool("http://pool", devices=2, token="a-secret", transport=httpx.ASGITransport(app=app))
+        await check_driver(driver, other_size=3)
+        assert driver.error is None
+        assert engine.size == 2
+        await driver.aclose()
 
     runner.run(use())
