@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -93,6 +94,8 @@ def status(
 ) -> None:
     """Show a pool: devices, memory, experts, queue, attainment and the last resizes.
 
+    In a terminal it is followed until interrupted.
+
     Attainment is the share of requests within an objective: since the pool's start when printed once, since the
     command's start when followed.
     """
@@ -101,7 +104,7 @@ def status(
         if as_json:
             pool, attainment = _look(client, objectives)
             write_json({**pool, "attainment": attainment})
-        elif once:
+        elif once or not sys.stdout.isatty():
             _print(client, objectives)
         else:
             _follow(client, objectives, interval)
@@ -173,8 +176,6 @@ def _print(client: PoolClient, objectives: dict[str, float]) -> None:
 
 
 def _follow(client: PoolClient, objectives: dict[str, float], interval: float) -> None:
-    import sys
-
     from rich.console import Group
     from rich.live import Live
 
