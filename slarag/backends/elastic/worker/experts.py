@@ -33,15 +33,18 @@ class DistributedExperts:
         self._num_experts = config.num_experts
         self._routes = Routes(exchange.device, {})
         self._after: list[Callable[[], None]] = []
-        self._is_running = False
+        self._called: tuple[int, Routes] | None = None
         self._previous = 0
 
     def place(self, owners: Owners, gone: Sequence[int], done: Callable[[], None]) -> None:
-        """Use new owners from now on; `done` is called once no call to the old ones is out."""
+        """Use new owners from now on; `done` is called once no call to the old ones is out.
+
+        That is at once, unless a call is out for a layer whose owners are others now.
+        """
         self._routes = Routes(self._exchange.device, owners)
         for device in gone:
             self._exchange.reroute(device, self._dispatch)
-        if self._is_running:
+        if self._called is not None and self._routes.differs(self._called[1], self._called[0]):
             self._after.append(done)
         else:
             done()
@@ -77,10 +80,10 @@ class DistributedExperts:
                 start += count
         is_few = len(order) <= _FEW_ROWS_OF_AN_EXPERT * self._num_experts
         after = self._previous if is_few and self._previous < layer else None
-        self._is_running = True
+        self._called = layer, self._routes
         self._dispatch(layer, groups, after)
         self._exchange.wait()
-        self._is_running = False
+        self._called = None
         self._previous = layer
         return combine(self._workspace.received[: len(order)], order, weights)
 

@@ -30,6 +30,10 @@ class Routes:
         """Whether this device holds every expert of `layer`."""
         return self._is_here[layer]
 
+    def differs(self, other: Routes, layer: int) -> bool:
+        """Whether `other` has other owners for `layer`."""
+        return self._owners[layer] != other._owners[layer]
+
     def split(self, layer: int, groups: Sequence[Group]) -> dict[int, list[Group]]:
         """Each group's device. What only one device holds goes there; a replica is taken where the fewest rows are.
 
