@@ -144,7 +144,7 @@ async def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         simulated=device,
         page_bytes=4096,
         kv_blocks=1024,
-        max_batch_tokens=args.chunk,
+        max_batch_tokens=args.chunk + args.batch,
         max_sequences=args.batch,
         hang_seconds=30.0,
         standbys=2,
@@ -201,6 +201,7 @@ async def compare(args: argparse.Namespace, engine: PoolEngine, model: ServiceMo
         "fitted_prefill_tokens_per_s": spread([model.prefill_tokens_per_s], "1/s"),
         "fitted_step_base_s": spread([model.step_base_s], "s"),
         "fitted_step_per_answer_s": spread([model.step_per_answer_s], "s"),
+        "fitted_overlap": spread([model.overlap], "share"),
         "scale_up_s": spread([model.scale_up_s], "s"),
         "scale_down_s": spread([model.scale_down_s], "s"),
     }
@@ -214,7 +215,7 @@ def main() -> None:
     parser.add_argument("--shorten", type=int, default=8, help="requests have so many times fewer tokens")
     parser.add_argument("--device", default="ascend_910b", help="a shipped profile or a file")
     parser.add_argument("--slowdown", type=float, default=10.0, help="seconds here for one of the device's")
-    parser.add_argument("--chunk", type=int, default=128, help="tokens of a step")
+    parser.add_argument("--chunk", type=int, default=128, help="tokens of prompts in a step")
     parser.add_argument("--batch", type=int, default=32, help="sequences of a device")
     parser.add_argument("--devices", type=int, default=2, help="at the start")
     parser.add_argument("--ceiling", type=int, default=6)

@@ -141,12 +141,16 @@ def test_a_quiet_pool_ends_when_a_cold_start_can_be_afforded_or_it_was_quiet_for
 def test_a_service_model_is_fitted_to_measured_steps() -> None:
     samples = [
         StepSample(tokens, answers, 0.03 + tokens / 4000 + 0.002 * answers)
-        for tokens, answers in ((0, 1), (0, 8), (100, 1), (400, 4), (512, 0))
+        for tokens, answers in ((0, 1), (0, 8), (100, 0), (400, 0), (512, 0))
     ]
     model = ServiceModel.fit(samples, chunk_tokens=256, scale_up_s=0.2)
     assert model.prefill_tokens_per_s == pytest.approx(4000)
     assert (model.step_base_s, model.step_per_answer_s) == pytest.approx((0.03, 0.002))
-    assert (model.chunk_tokens, model.scale_up_s) == (256, 0.2)
+    assert (model.chunk_tokens, model.scale_up_s, model.overlap) == (256, 0.2, 0.0)
+    # Beside a part of a prompt of 0.1 s, half of the answers' 0.016 s is saved.
+    mixed = [*samples, StepSample(400, 8, 0.03 + 0.1 + 0.016 - 0.008)]
+    assert ServiceModel.fit(mixed).overlap == pytest.approx(0.5)
+    assert replace(model, overlap=0.5).added_by_chunk(8) == pytest.approx(256 / 4000 - 0.008)
     flat = ServiceModel.fit([replace(sample, seconds=0.05 - 0.001 * sample.answers) for sample in samples])
     assert flat.step_per_answer_s <= 1e-6
     with pytest.raises(DataError, match="do not fix a service model"):

@@ -22,8 +22,10 @@ async def measure_steps(
     """Measure an otherwise idle pool. prompts: lengths that fit one step. batches: answers on each device at a time."""
     samples: list[StepSample] = []
     for turn in range(rounds):
-        samples += [StepSample(tokens, 1, await _first_token(engine, tokens, turn)) for tokens in prompts]
+        samples += [StepSample(tokens, 0, await _first_token(engine, tokens, turn)) for tokens in prompts]
         samples += [StepSample(0, batch, await _pace(engine, batch, turn)) for batch in batches]
+        most = prompts[-1]
+        samples += [StepSample(most, batch, await _slowed(engine, batch, most, turn)) for batch in batches]
     return samples
 
 
@@ -39,6 +41,20 @@ async def _pace(engine: PoolEngine, batch: int, turn: int) -> float:
     answers = await asyncio.gather(*(_answer(engine, _SHORT_PROMPT, _ANSWER_TOKENS, seed=seed) for seed in seeds))
     # While the first and the last of them begin or end, a step is not one of the whole batch.
     gaps = [later - earlier for times in answers for earlier, later in pairwise(times[2:-1])]
+    return median(gaps)
+
+
+async def _slowed(engine: PoolEngine, batch: int, tokens: int, turn: int) -> float:
+    """A step of answers in which a prompt is, too: the longest that any answer saw after one came to each device."""
+    seeds = [200_000 * (turn + 1) + 500 * batch + index for index in range(batch * engine.size)]
+    answers = [asyncio.create_task(_answer(engine, _SHORT_PROMPT, 2 * _ANSWER_TOKENS, seed=seed)) for seed in seeds]
+    await _answer(engine, _SHORT_PROMPT, _ANSWER_TOKENS, seed=seeds[0] + 250)
+    asked = time.monotonic()
+    await asyncio.gather(*(_answer(engine, tokens, 1, seed=seed + 300) for seed in seeds[: engine.size]))
+    gaps = [
+        max(later - earlier for earlier, later in pairwise(times) if later > asked)
+        for times in await asyncio.gather(*answers)
+    ]
     return median(gaps)
 
 

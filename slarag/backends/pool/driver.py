@@ -22,6 +22,7 @@ from .service import Objectives
 
 _UNAVAILABLE = 503
 _RUNNING, _WAITING = "vllm:num_requests_running", "vllm:num_requests_waiting"
+_DEVICES = "slarag:devices"
 _FINISHED = "vllm:request_success_total"
 _TTFT = "vllm:time_to_first_token_seconds"
 _ITL = ("vllm:request_time_per_output_token_seconds", "vllm:inter_token_latency_seconds")
@@ -46,10 +47,10 @@ class PoolDriver(Protocol):
 class HttpPool:
     """A pool behind vLLM's HTTP.
 
-    devices: how many it has now; vLLM does not say. token: for slarag's control calls. objectives: that requests are
-    counted by. takes_standbys: it is told how many standbys to keep, as slarag's pool understands and vLLM does not.
-    drain_timeout_s: how long requests of a leaving device may go on (vLLM). Raises `BackendUnavailableError` when it
-    cannot be reached.
+    devices: how many it has now; slarag's pool says it itself, vLLM does not. token: for slarag's control calls.
+    objectives: that requests are counted by. takes_standbys: it is told how many standbys to keep, as slarag's pool
+    understands and vLLM does not. drain_timeout_s: how long requests of a leaving device may go on (vLLM). Raises
+    `BackendUnavailableError` when it cannot be reached.
     """
 
     def __init__(
@@ -136,6 +137,9 @@ class HttpPool:
         finished = seen.since(before, _FINISHED)
         in_flight = seen.get(_RUNNING) + seen.get(_WAITING)
         arrivals = finished + in_flight - before.get(_RUNNING) - before.get(_WAITING)
+        if not self._is_resizing and _DEVICES in seen.totals:
+            # A pool that tells its size may have changed it on its own: it woke up, or lost a device for good.
+            self._devices = self._target = round(seen.get(_DEVICES))
         return Observation(
             now=now,
             devices=self._target,

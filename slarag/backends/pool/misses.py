@@ -73,9 +73,10 @@ def steady_state(
     state = Steady(*(np.zeros_like(per_device) for _ in range(4)))
     for _ in range(_ROUNDS):
         step_s = empty_s + state.answers * model.step_per_answer_s
-        prompt_s = alone_s * (1 + step_s / model.chunk_seconds)
+        chunk_s = _added_by_chunk(model, state.answers)
+        prompt_s = alone_s * (chunk_s + step_s) / model.chunk_seconds
         busy = per_device * prompt_s
-        itl_s = step_s + np.minimum(1.0, busy) * model.chunk_seconds
+        itl_s = step_s + np.minimum(1.0, busy) * chunk_s
         answer_s = lengths.output_tokens * itl_s
         wanted = per_device * answer_s
         if present is not None:
@@ -87,10 +88,15 @@ def steady_state(
     return state
 
 
+def _added_by_chunk(model: ServiceModel, answers: Floats) -> Floats:
+    """As `ServiceModel.added_by_chunk`."""
+    return model.chunk_seconds - model.overlap * np.minimum(model.chunk_seconds, answers * model.step_per_answer_s)
+
+
 def throughput(model: ServiceModel, lengths: Lengths, sizes: Floats) -> Floats:
     """Requests per second that so many devices can do at most, whatever the objectives."""
     step_s = model.step_base_s + model.max_answers * model.step_per_answer_s + (sizes - 1) * model.step_per_peer_s
-    cycle_s = model.chunk_seconds + step_s
+    cycle_s = model.added_by_chunk(model.max_answers) + step_s
     prompts = model.chunk_tokens / cycle_s / lengths.input_tokens
     return sizes * np.minimum(prompts, model.max_answers / cycle_s / lengths.output_tokens)
 

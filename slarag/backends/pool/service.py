@@ -29,7 +29,9 @@ class ServiceModel:
     """A device's speed and a pool's switching times, as measured or as a data sheet gives them.
 
     prefill_tokens_per_s: of a prompt alone. chunk_tokens: of a prompt that go into one step beside the running answers.
-    A decode step of b answers on n devices takes step_base_s + b * step_per_answer_s + (n - 1) * step_per_peer_s.
+    A decode step of b answers on n devices takes step_base_s + b * step_per_answer_s + (n - 1) * step_per_peer_s. A
+    part of a prompt in it adds its own time, less `overlap` (a share) of what is less, that or the answers' time, since
+    weights are read once for both.
     max_answers: in a device's batch. scale_up_s and scale_down_s: from the command to serving at the new size; boot_s
     more for devices without a standby; cold_start_s: from no device to the first that serves.
     """
@@ -38,6 +40,7 @@ class ServiceModel:
     step_base_s: float = 0.02
     step_per_answer_s: float = 0.0004
     step_per_peer_s: float = 0.0
+    overlap: float = 0.0
     chunk_tokens: int = 512
     max_answers: int = 64
     scale_up_s: float = 3.0
@@ -53,9 +56,13 @@ class ServiceModel:
         """A prompt's duration on an idle device."""
         return tokens / self.prefill_tokens_per_s
 
+    def added_by_chunk(self, answers: int) -> float:
+        """Duration that a part of a prompt adds to a step with `answers`."""
+        return self.chunk_seconds - self.overlap * min(self.chunk_seconds, answers * self.step_per_answer_s)
+
     @property
     def chunk_seconds(self) -> float:
-        """Duration that a part of a prompt adds to a step."""
+        """Duration of a part of a prompt alone."""
         return self.prefill_seconds(self.chunk_tokens)
 
     @classmethod
@@ -64,18 +71,32 @@ class ServiceModel:
 
         Raises `DataError` when the samples do not tell a prompt's cost from an answer's.
         """
-        rows = np.array([[1.0, sample.prompt_tokens, sample.answers] for sample in samples])
-        seconds = np.array([sample.seconds for sample in samples])
+        pure = [sample for sample in samples if not (sample.prompt_tokens and sample.answers)]
+        rows = np.array([[1.0, sample.prompt_tokens, sample.answers] for sample in pure])
+        seconds = np.array([sample.seconds for sample in pure])
         if len(rows) < _UNKNOWNS or np.linalg.matrix_rank(rows) < _UNKNOWNS:
             remedy = "measure steps with prompts of several lengths, and with several numbers of answers"
             raise DataError("the measured steps do not fix a service model", remedy=remedy)
         base, per_token, per_answer = _positive_least_squares(rows / seconds[:, None], np.ones(len(rows)))
+        per_token, per_answer = max(per_token, _LEAST_S), max(per_answer, _LEAST_S)
         return cls(
-            prefill_tokens_per_s=1 / max(per_token, _LEAST_S),
+            prefill_tokens_per_s=1 / per_token,
             step_base_s=base,
-            step_per_answer_s=max(per_answer, _LEAST_S),
+            step_per_answer_s=per_answer,
+            overlap=_overlap(samples, base, per_token, per_answer),
             **rest,
         )
+
+
+def _overlap(samples: Sequence[StepSample], base: float, per_token: float, per_answer: float) -> float:
+    """By which share of their smaller part steps with a prompt and answers are quicker than the sum; least squares."""
+    saved = smaller = 0.0
+    for sample in samples:
+        prompt, answers = sample.prompt_tokens * per_token, sample.answers * per_answer
+        less = min(prompt, answers)
+        saved += less * (base + prompt + answers - sample.seconds)
+        smaller += less * less
+    return min(1.0, max(0.0, saved / smaller)) if smaller else 0.0
 
 
 def _positive_least_squares(rows: NDArray[np.float64], values: NDArray[np.float64]) -> list[float]:

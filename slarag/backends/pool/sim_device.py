@@ -66,7 +66,7 @@ class SimDevice:
         answers, model = len(self.answers), self.model
         step = model.step_seconds(answers, devices) if answers else 0.0
         if self.prompts and answers < model.max_answers:
-            cycle = model.chunk_seconds + step
+            cycle = model.added_by_chunk(answers) + step
             self._prefill_pace, self._decode_pace = model.chunk_seconds / cycle, 1 / cycle if step else 0.0
         else:
             self._prefill_pace, self._decode_pace = 0.0, 1 / step if step else 0.0
