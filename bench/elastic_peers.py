@@ -6,7 +6,7 @@ what else the machine does meets them alike. A wave is as many requests as its c
 ends with the last token. `..._per_cpu_s` counts processor time instead, coordinator included: a busy machine stretches
 it less.
 
-    python bench/elastic_peers.py [--rounds N] [--concurrency C ...] [--threads T] [--json]
+    python bench/elastic_peers.py [--rounds N] [--concurrency C ...] [--threads T] [--peer-threads T] [--json]
 """
 
 from __future__ import annotations
@@ -40,11 +40,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="waves of each server at each concurrency")
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 16, 32])
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--peer-threads", type=int, help="default: as many; fewer where waiting threads spin")
     parser.add_argument("--prompt-tokens", type=int, default=128)
     parser.add_argument("--answer-tokens", type=int, default=64)
     parser.add_argument("--only-slarag", action="store_true")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
+    options.peer_threads = options.peer_threads or options.threads
     with tempfile.TemporaryDirectory() as folder:
         figures = asyncio.run(_measure(make_random_model(Path(folder), TINY), options))
     workload = {name: value for name, value in vars(options).items() if name != "json"}
@@ -98,7 +100,7 @@ def _transformers(model: Path, options: argparse.Namespace) -> Wave:
     from transformers.utils import logging
 
     logging.set_verbosity_error()
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(options.peer_threads)
     served = Qwen3MoeForCausalLM.from_pretrained(model, dtype=torch.bfloat16, attn_implementation="sdpa").eval()
     config = GenerationConfig(max_new_tokens=options.answer_tokens, do_sample=False, eos_token_id=-1, pad_token_id=0)
     # The sizes that the pool has: without them it measures the machine's memory first.
@@ -122,7 +124,7 @@ def _transformers(model: Path, options: argparse.Namespace) -> Wave:
 
 def _vllm(model: Path, options: argparse.Namespace) -> Wave:
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
-    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", ",".join(map(str, range(options.threads))))
+    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", ",".join(map(str, range(options.peer_threads))))
     vllm: Any = importlib.import_module("vllm")
     served = vllm.LLM(str(model), dtype="bfloat16", max_model_len=1024, disable_log_stats=True)
     sampling = vllm.SamplingParams(temperature=0, max_tokens=options.answer_tokens, ignore_eos=True)

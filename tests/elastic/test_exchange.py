@@ -86,6 +86,21 @@ def test_a_call_for_another_layer_is_run_at_once(ends: Sequence[End]) -> None:
     assert not first.exchange.is_waiting
 
 
+def test_a_call_for_the_layer_after_is_kept_while_own_calls_are_out(ends: Sequence[End]) -> None:
+    first, second = ends
+    second.exchange.call(1, layer=3, groups=[(0, 0, 1)])
+    first.exchange.pump(0)
+    first.exchange.call(2, layer=4, groups=[(0, 1, 2)])
+    second.exchange.wait(following=4)
+    assert second.ran == []
+    second.exchange.run(4, second.share())
+    assert second.ran == [(4, [2.0, 1.0])]
+    first.exchange.call(2, layer=5, groups=[(0, 1, 2)])
+    second.exchange.pump(None)
+    first.exchange.wait()
+    assert second.ran[1:] == [(5, [1.0])]
+
+
 def test_who_is_a_layer_behind_is_not_waited_for_in_vain(ends: Sequence[End]) -> None:
     first, second = ends
     first.exchange.call(2, layer=0, groups=[(0, 0, 1)])

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from .. import wire
 from ..errors import WorkerGoneError
+from ..kernels.build import compiled
 from ..memory import libc
 from ..spawn import spawn
 
@@ -41,6 +42,8 @@ class ZygoteProcess:
     @classmethod
     async def start(cls, board: int) -> ZygoteProcess:
         """Start it and wait until it has imported everything; raises `WorkerGoneError`."""
+        # Here, because the first time on a machine it takes longer than a process may take to start.
+        await asyncio.to_thread(compiled)
         _Adoption.change(1)
         ours, theirs = socket.socketpair()
         ours.settimeout(_START_SECONDS)

@@ -21,7 +21,14 @@ _COMPILE_SECONDS = 120
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled kernels, built at the first call; None where there is no compiler or nowhere to keep them."""
+    """The kernels, compiled where that was not done before; None where they cannot be."""
+    file = compiled()
+    return None if file is None else ctypes.CDLL(str(file))
+
+
+@cache
+def compiled() -> Path | None:
+    """The compiled kernels; takes seconds the first time. None without a compiler or a place to keep them."""
     compiler = next(filter(None, map(shutil.which, _COMPILERS)), None)
     if compiler is None:
         return None
@@ -29,10 +36,10 @@ def library() -> ctypes.CDLL | None:
         file = cache_folder() / f"kernels-{_key(compiler)}.so"
         if not file.exists():
             _compile(compiler, file)
-        return ctypes.CDLL(str(file))
     except (OSError, subprocess.SubprocessError) as error:
         logging.getLogger(__name__).warning("kernels were not compiled, torch is used instead: %s", error)
         return None
+    return file
 
 
 def cache_folder() -> Path:

@@ -102,16 +102,20 @@ class Exchange:
         self._pending[number] = _Pending(peer, layer, tuple(groups))
         self._post(number)
 
-    def wait(self) -> None:
-        """Serve others until all own calls are answered."""
+    def wait(self, following: int | None = None) -> None:
+        """Serve others until all own calls are answered.
+
+        following: the layer that this device runs next; calls of it are kept, to be run with its own rows. Nobody waits
+        for ever: whoever is furthest behind is served by all.
+        """
         while self._pending:
-            self.pump(None)
+            self._collect(None)
+            self._serve_all_but(following)
 
     def pump(self, timeout_ms: int | None) -> None:
         """Handle what has arrived; waits for the first up to `timeout_ms`, None for ever."""
-        self._collect(timeout_ms)
-        for layer in {call.layer for call in self._calls}:
-            self._serve(layer)
+        self._collect(0 if self._calls else timeout_ms)
+        self._serve_all_but(None)
 
     def run(self, layer: int, own: Share, *, after: int | None = None) -> None:
         """Run this device's own share of `layer`, and with it the calls of its peers.
@@ -137,8 +141,11 @@ class Exchange:
     def collect(self, layer: int) -> None:
         """Handle what has arrived, but keep the calls that go with this device's own rows of `layer`."""
         self._collect(0)
-        for other in {call.layer for call in self._calls} - {layer}:
-            self._serve(other)
+        self._serve_all_but(layer)
+
+    def _serve_all_but(self, kept: int | None) -> None:
+        for layer in {call.layer for call in self._calls} - {kept}:
+            self._serve(layer)
 
     def _collect(self, timeout_ms: int | None) -> None:
         for file, _ in self._poll.poll(timeout_ms):

@@ -35,6 +35,7 @@ class DistributedExperts:
         self._after: list[Callable[[], None]] = []
         self._called: tuple[int, Routes] | None = None
         self._previous = 0
+        self._following = dict(zip(config.sparse_layers, (*config.sparse_layers[1:], None), strict=True))
 
     def place(self, owners: Owners, gone: Sequence[int], done: Callable[[], None]) -> None:
         """Use new owners from now on; `done` is called once no call to the old ones is out.
@@ -82,7 +83,7 @@ class DistributedExperts:
         after = self._previous if is_few and self._previous < layer else None
         self._called = layer, self._routes
         self._dispatch(layer, groups, after)
-        self._exchange.wait()
+        self._exchange.wait(following=self._following[layer])
         self._called = None
         self._previous = layer
         return combine(self._workspace.received[: len(order)], order, weights)
