@@ -50,6 +50,9 @@ def serve(  # noqa: PLR0913 - one parameter an option
             help="Simulate this accelerator: ascend_910b, h200 or a YAML file; its figures are simulated.",
         ),
     ] = None,
+    may_sleep: Annotated[
+        bool, typer.Option("--may-sleep", help="Can be scaled to 0 devices; the next request starts it again.")
+    ] = False,
     time_scale: Annotated[
         float, typer.Option(min=0.001, metavar="X", help="Seconds here for one of the simulated device's.")
     ] = 1.0,
@@ -79,7 +82,17 @@ def serve(  # noqa: PLR0913 - one parameter an option
     def ready(url: str) -> None:
         say(f"serving {model} on {devices} {'simulated ' if device else ''}devices at {url}")
 
-    asyncio.run(serve_pool(options, token=token, host=host, port=port, max_waiting=max_waiting, on_ready=ready))
+    asyncio.run(
+        serve_pool(
+            options,
+            token=token,
+            host=host,
+            port=port,
+            max_waiting=max_waiting,
+            may_sleep=may_sleep,
+            on_ready=ready,
+        )
+    )
 
 
 @app.command()
@@ -112,7 +125,7 @@ def status(
 
 @app.command()
 def scale(
-    devices: Annotated[int, typer.Argument(metavar="N", min=1, help="Devices that the pool shall have.")],
+    devices: Annotated[int, typer.Argument(metavar="N", min=0, help="Devices that the pool shall have.")],
     url: PoolUrl = DEFAULT_URL,
     *,
     dry_run: Annotated[
@@ -123,13 +136,16 @@ def scale(
     """Resize a pool while it serves; returns when it serves on N devices.
 
     Needs the token that the pool was started with, in SLARAG_POOL_TOKEN. Asking for the size that it has changes
-    nothing.
+    nothing; 0 is for pools that may sleep.
     """
     with PoolClient(url) as client:
         told = client.scale(devices, dry_run=dry_run)
-        found = told if dry_run else client.resize_status()
+        # A pool without devices would start again to tell of its last resize.
+        found = told if dry_run or devices == 0 else client.resize_status()
     if as_json:
         write_json(found)
+    elif devices == 0:
+        write(found["message"])
     elif dry_run:
         write(_plan_line(found))
     else:

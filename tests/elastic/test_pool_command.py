@@ -22,7 +22,18 @@ PROGRAM = "from slarag.cli import main; raise SystemExit(main())"
 
 @pytest.fixture
 def pool(tiny_folder: Path) -> Generator[tuple[subprocess.Popen[str], str]]:
-    arguments = ["pool", "serve", str(tiny_folder), "--port", "0", "--kv-blocks", "16", "--standbys", "0"]
+    arguments = [
+        "pool",
+        "serve",
+        str(tiny_folder),
+        "--port",
+        "0",
+        "--kv-blocks",
+        "16",
+        "--standbys",
+        "0",
+        "--may-sleep",
+    ]
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, *arguments],
         cwd=Path(__file__).resolve().parents[2],
@@ -45,8 +56,23 @@ def test_it_serves_withstands_strangers_and_ends_when_told(pool: tuple[subproces
     assert {"/v1/completions", "/v1/chat/completions", "/tokenize", "/scale_elastic_ep"} <= paths
     load = httpx.get(url + "/load", timeout=PATIENCE_S).json()
     assert (load["devices"], load["running"], load["waiting"]) == (1, 0, 0)
+    sleep_and_wake(url)
     process.send_signal(signal.SIGTERM)
     assert process.wait(PATIENCE_S) == 0
+
+
+def sleep_and_wake(url: str) -> None:
+    def devices() -> int:
+        return httpx.get(url + "/load", timeout=PATIENCE_S).json()["devices"]
+
+    body = {"new_data_parallel_size": 0}
+    assert httpx.post(url + "/scale_elastic_ep", json=body, timeout=PATIENCE_S).status_code == 401
+    assert devices() == 1
+    headers = {"Authorization": "Bearer a-secret"}
+    assert httpx.post(url + "/scale_elastic_ep", json=body, headers=headers, timeout=PATIENCE_S).status_code == 200
+    assert devices() == 0
+    reply = httpx.post(url + "/v1/completions", json={"prompt": "a", "max_tokens": 2}, timeout=PATIENCE_S)
+    assert (reply.status_code, devices()) == (200, 1)
 
 
 def little_work(body: dict[str, Any]) -> None:

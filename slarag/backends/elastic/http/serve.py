@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 
 import uvicorn
 
@@ -14,6 +15,8 @@ from ..cluster.reader_options import ReaderOptions
 from ..serve.engine import PoolEngine
 from ..serve.reading import ReadingEngine
 from .app import build_app
+from .guard import Guard
+from .waking import Awake, WakingApp
 
 READER = "reader"
 """The name under which the embedded reader is served."""
@@ -26,27 +29,40 @@ async def serve_pool(
     host: str = "127.0.0.1",
     port: int = 8600,
     max_waiting: int = 1024,
+    may_sleep: bool = False,
     on_ready: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Start a pool and serve it on `host` and `port`; returns after SIGINT or SIGTERM, once all answers are out.
 
     options: `ReaderOptions` for the embedded reader. token: what `/scale_elastic_ep` asks for; None closes it. port: 0
-    takes a free one. on_ready: told the pool's address. Raises `ConfigurationError` for a port that is taken, and what
-    `Cluster.start` does.
+    takes a free one. may_sleep: it can be scaled to no device, and the next request starts it again. on_ready: told the
+    pool's address. Raises `ConfigurationError` for a port that is taken, and what `Cluster.start` does.
     """
     with _bound(host, port) as listening:
-        engine, name = await _started(options, max_waiting)
+        app = WakingApp(lambda devices: _awake(options, devices, token, max_waiting))
+        await app.wake()
         # uvicorn raises the signals again that it stopped for; by then the pool is ending on its own.
         before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            app = build_app(engine, model=name, token=token)
             on_ready(f"http://{_shown(host)}:{listening.getsockname()[1]}")
-            await uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).serve([listening])
+            served = Guard(app, token) if may_sleep else app.app
+            await uvicorn.Server(uvicorn.Config(served, log_level="warning", access_log=False)).serve([listening])
+        finally:
+            await app.end()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+async def _awake(options: PoolOptions, devices: int | None, token: str | None, max_waiting: int) -> Awake:
+    engine, name = await _started(replace(options, devices=devices or options.devices), max_waiting)
+
+    async def close() -> None:
+        try:
             await engine.drain()
         finally:
             await engine.aclose()
-            for number, handler in before.items():
-                signal.signal(number, handler)
+
+    return Awake(build_app(engine, model=name, token=token), close)
 
 
 async def _started(options: PoolOptions, max_waiting: int) -> tuple[PoolEngine | ReadingEngine, str]:

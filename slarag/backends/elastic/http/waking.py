@@ -50,6 +50,13 @@ class WakingApp:
         """Whether there are devices."""
         return self._awake is not None
 
+    @property
+    def app(self) -> ASGIApp:
+        """The HTTP of the pool that is awake, for one that is never to sleep."""
+        if self._awake is None:
+            raise RuntimeError("the pool is not awake")
+        return self._awake.app
+
     async def wake(self, devices: int | None = None) -> None:
         """Start the pool if it is not there, with as many devices or its usual number."""
         async with self._changing:
@@ -147,10 +154,11 @@ async def _body_of(receive: Receive) -> bytes:
 
 
 def _target_in(body: bytes) -> int | None:
-    """The number of devices that a well-formed body asks for."""
+    """The number of devices that a well-formed body asks for; None for a dry run, which is the pool's to answer."""
     try:
-        target: Any = json.loads(body).get("new_data_parallel_size")
-    except (ValueError, AttributeError):
+        asked: dict[str, Any] = json.loads(body)
+        target = None if asked.get("dry_run") else asked.get("new_data_parallel_size")
+    except (ValueError, AttributeError, RecursionError):
         return None
     return target if isinstance(target, int) and not isinstance(target, bool) else None
 
