@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..sla.errors import RunError
+from ..sla.errors import ConfigurationError, RunError
 from ..sla.profile import Profile, load_profile
 from .asking import Asker, Asks
 from .folder import PAGE, REPORT, RunFolder, write_text
@@ -34,7 +34,7 @@ def run(settings: EvalSettings, *, engine: Asks | None = None, on_progress: OnPr
 async def arun(settings: EvalSettings, *, engine: Asks | None = None, on_progress: OnProgress | None = None) -> Report:
     """The async form of `run`."""
     tell = on_progress or _silent
-    profiles = [load_profile(name) for name in settings.profiles]
+    profiles = _profiles(settings)
     dataset = load_dataset(settings.data, data_format=settings.format, corpus=settings.corpus)
     items = dataset.sample(settings.limit, settings.seed)
     with RunFolder(settings.out) as folder:
@@ -91,6 +91,15 @@ class Session:
             self._tell(Progress(stage=profile.name, done=done, total=len(self._items)))
 
         await asker.ask_all(pending, profile, concurrency=self._settings.concurrency, on_outcome=keep)
+
+
+def _profiles(settings: EvalSettings) -> list[Profile]:
+    """The profiles, each once; raises `ConfigurationError` for two of one name, whose outcomes would be mixed up."""
+    named: dict[str, Profile] = {}
+    for profile in map(load_profile, settings.profiles):
+        if named.setdefault(profile.name, profile) != profile:
+            raise ConfigurationError(f"two profiles are named {profile.name!r}", remedy="give each a name of its own")
+    return list(named.values())
 
 
 def _fingerprint(dataset: Dataset, settings: EvalSettings, profiles: Sequence[Profile]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from slarag.evals.metrics import METRICS
 from slarag.sla.answer import Answer
 from slarag.sla.errors import BackendTimeoutError, ConfigurationError, DataError, RunError
 from slarag.sla.evidence import Passage
+from slarag.sla.profile import profile_text
 
 from .scripted_engine import ScriptedEngine, reply
 
@@ -46,6 +47,16 @@ def settings(tmp_path: Path) -> EvalSettings:
     data = tmp_path / "rows.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
     return EvalSettings(data=data, out=tmp_path / "out", reading=True, warm_up=0)
+
+
+def test_two_profiles_of_one_name_are_not_mixed_up(settings: EvalSettings, tmp_path: Path) -> None:
+    other = tmp_path / "mine.yaml"
+    other.write_text(profile_text("fast").replace("400", "300"), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="two profiles are named 'fast'; give each a name of its own"):
+        run(replace(settings, profiles=("fast", str(other))), engine=ScriptedEngine(script))
+    engine = ScriptedEngine(script)
+    run(replace(settings, profiles=("fast", "fast")), engine=engine)
+    assert len(engine.asked) == len(ROWS)
 
 
 def script(question: str) -> Answer | Exception:
