@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import random
 import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import httpx
@@ -89,8 +91,7 @@ class Live:
             await counting
 
     async def _ask(self, index: int, arrival: Arrival) -> None:
-        vocabulary = SERVED.vocab_size
-        prompt = [(index * 7919 + k * 31 + k * k) % vocabulary for k in range(arrival.input_tokens)]
+        prompt = random.Random(index).choices(range(SERVED.vocab_size), k=arrival.input_tokens)
         options = GenerationOptions(max_tokens=arrival.output_tokens, ignore_eos=True)
         asked = time.monotonic()
         outputs = self.engine.outputs_of(self.engine.submit(prompt, options))
@@ -111,9 +112,9 @@ class Live:
 
 
 async def switch_seconds(engine: PoolEngine, devices: int) -> tuple[float, float]:
-    """Seconds of a resize by one up, and back down."""
-    up = (await engine.resize(devices + 1)).seconds
-    return up, (await engine.resize(devices)).seconds
+    """Seconds of a resize by one up, and back down; the median of three."""
+    seconds = [((await engine.resize(devices + 1)).seconds, (await engine.resize(devices)).seconds) for _ in range(3)]
+    return median(up for up, _ in seconds), median(down for _, down in seconds)
 
 
 async def late_share(engine: PoolEngine) -> float:

@@ -67,6 +67,13 @@ def test_a_new_device_serves_when_the_resize_is_done_and_counts_from_the_command
     assert run.attainment == 0.5
 
 
+def test_prompts_that_wait_are_dealt_over_new_devices() -> None:
+    trace = [Arrival(0.1 * k, 1000, 1) for k in range(8)]
+    run = Simulator(replace(MODEL, scale_up_s=0.5), OBJECTIVES, trace, interval_s=1.0).run(Script(2))
+    # Eight seconds of work; from 1.5 s on two devices do it.
+    assert run.device_seconds == pytest.approx(1.0 + 2 * (0.5 + 3.5), abs=0.1)
+
+
 def test_answers_of_a_leaving_device_go_on_elsewhere() -> None:
     trace = [Arrival(0.0, 100, 2001), Arrival(0.0, 100, 2001)]
     run = Simulator(MODEL, OBJECTIVES, trace, devices=2, interval_s=1.0).run(Script(1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Sequence
 from itertools import pairwise
@@ -59,9 +60,8 @@ async def _slowed(engine: PoolEngine, batch: int, tokens: int, turn: int) -> flo
 
 
 async def _answer(engine: PoolEngine, tokens: int, length: int, *, seed: int) -> list[float]:
-    """When each token came. Prompts differ from their first token on, so that none is in the cache."""
-    vocabulary = engine.cluster.layout.config.vocab_size
-    prompt = [(seed * 7919 + index * 31 + index * index) % vocabulary for index in range(tokens)]
+    """When each token came. Prompts are drawn, so that none is in the cache."""
+    prompt = random.Random(seed).choices(range(engine.cluster.layout.config.vocab_size), k=tokens)
     options = GenerationOptions(max_tokens=length, ignore_eos=True)
     outputs = engine.outputs_of(engine.submit(prompt, options))
     return [time.monotonic() async for output in outputs if output.token is not None]

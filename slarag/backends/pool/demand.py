@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .forecast import Estimate, Forecast
+from .jumps import Jumps
 from .misses import Lengths
 from .observation import Observation
 
@@ -17,6 +18,7 @@ class Demand:
     """Learns from observations. Prompts and answers are weighed in tokens, since requests differ a thousandfold."""
 
     def __init__(self) -> None:
+        self.jumps = Jumps()
         self._rate = Forecast(1.0)
         self._input = Forecast(_GUESSED_INPUT)
         self._variation = 1.0
@@ -26,9 +28,10 @@ class Demand:
 
     def observe(self, seen: Observation) -> None:
         """Take the newest interval."""
-        expected = self._rate.after(0).mean
-        noise = max(expected, 1 / seen.interval_s) / seen.interval_s
-        self._rate.observe(seen.arrivals / seen.interval_s, noise, seen.interval_s)
+        rate, expected = seen.arrivals / seen.interval_s, self._rate.after(seen.interval_s)
+        noise = max(expected.mean, 1 / seen.interval_s) / seen.interval_s
+        self.jumps.observe(rate, expected, noise)
+        self._rate.observe(rate, noise, seen.interval_s)
         if seen.arrivals:
             self._observe_prompts(seen)
         self._observe_answers(seen)

@@ -61,10 +61,10 @@ class ForecastPolicy:
         self._demand.observe(seen)
         self._allowance.observe(seen, self._expected * seen.interval_s)
         rate = self._demand.rate_after(seen.interval_s + self._model.scale_up_s)
-        rates = np.maximum(_LEAST_RATE, rate.mean + _NODES * rate.sd)[:, None]
         sizes = self._sizes(rate.mean)
         present = Present(seen.running, 0.0, self._horizon_s(seen) / 2)
-        misses = self._misses(rates, sizes, present)
+        unready = 1 + self._model.scale_up_s / seen.interval_s
+        misses = self._misses(rate, unready, sizes, present)
         self._allowance.remember(rate.mean, sizes, misses)
         self._expected = float(np.interp(seen.devices, sizes, misses))
         if seen.is_resizing:
@@ -72,7 +72,7 @@ class ForecastPolicy:
         if self._may_end(seen, rate):
             return Target(0, 0)
         if backlog_s := self._backlog_s(seen):
-            misses = self._misses(rates, sizes, replace(present, backlog_s=backlog_s))
+            misses = self._misses(rate, unready, sizes, replace(present, backlog_s=backlog_s))
         size = self._cheapest(seen, sizes, misses)
         return Target(size, self._standbys(seen, size))
 
@@ -125,10 +125,16 @@ class ForecastPolicy:
         tokens = max(0, seen.waiting - seen.devices) * self._demand.lengths.input_tokens
         return tokens / self._model.prefill_tokens_per_s
 
-    def _misses(self, rates: Floats, sizes: Floats, present: Present) -> Floats:
-        """Expected misses per second, by size."""
+    def _misses(self, rate: Estimate, unready: float, sizes: Floats, present: Present) -> Floats:
+        """Expected misses per second, by size: over the error of the forecast, and for jumps that nobody forecasts.
+
+        unready: intervals until a resize that answers a jump is done.
+        """
+        jumps = self._demand.jumps
+        nodes = [*(rate.mean + _NODES * rate.sd), max(rate.mean, jumps.rate)]
+        rates = np.maximum(_LEAST_RATE, nodes)[:, None]
         shares = missed_share(self._model, self._objectives, rates, self._demand.lengths, sizes, present)
-        return _WEIGHTS @ (rates * shares)
+        return np.append(_WEIGHTS, jumps.share_of_time(unready)) @ (rates * shares)
 
     def _sizes(self, rate: float) -> Floats:
         """Sizes that may be right, from the smallest that keeps up."""

@@ -203,6 +203,7 @@ class Simulator:
             self._free.append(device.slot)
         for device in left:
             self._carry(device)
+        self._spread_waiting()
         while self._unrouted and self._devices:
             self._route(self._unrouted.popleft())
         for device in self._devices.values():
@@ -220,6 +221,16 @@ class Simulator:
             target.start_answer(request, ends - leaving.steps, next(self._order))
             self._loads[target.slot] = target.load
         for request in leaving.prompts:
+            self._route(request)
+
+    def _spread_waiting(self) -> None:
+        """Deal the prompts that have not begun again over all devices, as the pool does."""
+        waiting: list[SimRequest] = []
+        for device in self._devices.values():
+            waiting += list(device.prompts)[1:]
+            device.prompts = deque(list(device.prompts)[:1])
+            self._loads[device.slot] = device.load
+        for request in sorted(waiting, key=lambda request: request.arrival.at):
             self._route(request)
 
     def _join(self) -> None:
