@@ -13,6 +13,7 @@ from .reading import Reading, ReadSpan
 from .store import ReaderSettings
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])|\n\s*\n")
+_LINK_TARGET = re.compile(r"\]\([^()\s]*\)")
 LIST_SHARE = 0.35
 
 
@@ -58,9 +59,11 @@ def _span_candidates(
 ) -> list[Candidate]:
     merged: dict[str, list[tuple[float, int, str, Span]]] = {}
     for rank, (passage, reading, weight) in enumerate(zip(passages, readings, weights, strict=True)):
+        targets = [match.span() for match in _LINK_TARGET.finditer(passage.text)]
         for span in reading.spans:
             text = passage.text[span.start : span.end]
-            if text.strip():
+            # Where a Markdown link leads is a name of a file, which looks like an answer and is none.
+            if text.strip() and not any(start < span.start < end for start, end in targets):
                 entry = (weight * span.probability, -rank, text, _span_of(passage, span))
                 merged.setdefault(_key(text), []).append(entry)
     candidates = [_merge(entries) for entries in merged.values()]

@@ -109,3 +109,11 @@ def test_windows_of_a_passage_merge_into_one_reading() -> None:
     assert merged.spans[0] == ReadSpan(0, 3, pytest.approx(0.9 / (1 + math.exp(-6))))  # type: ignore[arg-type]
     assert sum(span.probability for span in merged.spans) <= 1.0
     assert merged.span_log_odds == 3.0
+
+
+def test_where_a_markdown_link_leads_is_no_answer() -> None:
+    text = "It is shorter than the [Volga](volga.md), a river."
+    target, name = text.index("volga.md"), text.index("Volga]")
+    reading = _reading((target, target + 8, 0.6), (name, name + 5, 0.4), odds=2.0)
+    combined = _combine("span", (_passage("danube", text), reading))
+    assert [candidate.text for candidate in combined.candidates] == ["Volga"]
