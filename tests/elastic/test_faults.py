@@ -120,6 +120,24 @@ def test_a_lost_zygote_is_replaced_and_no_worker_notices(tiny_folder: Path, how:
     run(use())
 
 
+@pytest.mark.parametrize("step", ["share", "attach", "map"])
+def test_a_resize_that_a_dying_worker_undid_is_done_after_all(tiny_folder: Path, step: str) -> None:
+    async def use() -> None:
+        async with pool(tiny_folder) as engine:
+            expected, victim = await generate_all(engine), workers(engine)[0]
+
+            def kill_once(name: str) -> None:
+                if name == step and victim in workers(engine):
+                    os.kill(victim, signal.SIGKILL)
+
+            await engine.resize(3, at_step=kill_once)
+            assert (engine.size, engine.resize_status.phase) == (3, "completed")
+            assert await generate_all(engine) == expected
+            assert victim not in workers(engine)
+
+    run(use())
+
+
 def test_requests_complete_unchanged_through_kills_stops_and_resizes(tiny_folder: Path) -> None:
     rng = random.Random(3)
 

@@ -15,13 +15,14 @@ from ..cluster.device import Device
 from ..cluster.plan import ResizePlan, plan_resize, plan_without
 from ..cluster.replication import Replication
 from ..cluster.resize import Resize
-from ..errors import ResizeError
+from ..errors import ResizeError, WorkerGoneError
 
 Phase = Literal["idle", "preparing", "committing", "completed", "failed"]
 MoveWork = Callable[[ResizePlan], Awaitable[None]]
 """Takes the work of the leaving devices to those that stay, and opens the joining ones."""
 _KEPT = 8
 _RETRY_SECONDS = 1.0
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +133,9 @@ class Resizing:
             self.status = replace(self.status, seconds=time.monotonic() - started)
 
         try:
-            transaction = Resize(self._cluster, plan, at_step=at_step, on_phase=self._on_phase)
             async with self._changing:
-                await transaction.run(move)
-            moved = {"bytes_moved": transaction.bytes_moved, "bytes_lower_bound": plan.bytes_lower_bound}
-            self._set("completed", **moved)
+                bytes_moved = await self._attempt(plan, move, at_step)
+            self._set("completed", bytes_moved=bytes_moved, bytes_lower_bound=plan.bytes_lower_bound)
         except BaseException as error:
             self._set("failed", error=str(error) or type(error).__name__, seconds=time.monotonic() - started)
             raise
@@ -144,6 +143,25 @@ class Resizing:
             self.history.append(self.status)
             self._running = None
         return self.status
+
+    async def _attempt(
+        self, plan: ResizePlan, move: Callable[[], Awaitable[None]], at_step: Callable[[str], None]
+    ) -> int:
+        """Run the transaction, and again where a worker died in it and was replaced; returns the bytes moved."""
+        left = _ATTEMPTS
+        while True:
+            left -= 1
+            transaction = Resize(self._cluster, plan, at_step=at_step, on_phase=self._on_phase)
+            try:
+                await transaction.run(move)
+                return transaction.bytes_moved
+            except ResizeError as error:
+                if not left or not isinstance(error.__cause__, WorkerGoneError):
+                    raise
+                devices = list(self._cluster.devices.values())
+                await asyncio.gather(*(device.settled.wait() for device in devices))
+                if any(device.is_lost for device in devices):
+                    raise
 
     def _on_phase(self, phase: str) -> None:
         self._set("preparing" if phase == "preparing" else "committing")
