@@ -45,7 +45,7 @@ class PoolOptions:
     standbys: int = 1
     threads: int = 1
     hang_seconds: float = 1.5
-    double_held_share: float = 0.028
+    double_held_share: float = 0.025
     without: tuple[Mechanism, ...] = ()
 
     def layout(self) -> DeviceLayout:
