@@ -21,7 +21,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     pairs: list[tuple[str, str]] = []
 
     async def slow(
-        self: EmbeddedReader, first: str, passages: Sequence[Passage], deadline: float | None
+        self: EmbeddedReader, first: str, passages: Sequence[Passage], deadline: float | None, budget: float = 1.0
     ) -> list[PassageReading]:
         pairs.extend((first, passage.passage_id) for passage in passages)
         await asyncio.sleep(0)
@@ -29,6 +29,17 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
     monkeypatch.setattr(EmbeddedReader, "read", slow)
     return pairs
+
+
+def test_another_budget_is_another_reading(read: list[tuple[str, str]]) -> None:
+    async def use() -> None:
+        reader = MemoReader()
+        with remembering(Memory()):
+            for budget in (1.0, 0.5, 1.0):
+                await reader.read("q", [A], None, budget)
+
+    asyncio.run(use())
+    assert len(read) == 2
 
 
 def seconds(readings: Sequence[PassageReading]) -> list[float]:
