@@ -43,7 +43,7 @@ class Outcome:
 def answer_of(question: str, profile: Profile, outcome: Outcome, budget: Budget, expected_f1: ExpectedF1) -> Answer:
     """The answer of a query that has ended, with its report."""
     best = outcome.best
-    is_given = bool(best.text) and best.confidence >= profile.threshold
+    is_given = bool(best.text) and not (best.reason and profile.abstention.allowed)
     latency_ms = budget.elapsed_s() * 1000
     usd = None if any(charge.usd is None for charge in budget.charges) else budget.spent_usd
     measured = Measured(
@@ -77,7 +77,7 @@ def answer_of(question: str, profile: Profile, outcome: Outcome, budget: Budget,
 def _why(profile: Profile, outcome: Outcome) -> str:
     """One sentence; the deadline is named when it is what kept an answer from being found."""
     if outcome.best.text:
-        return f"confidence {outcome.best.confidence:.2f} is under the profile's {profile.threshold:.2f}"
+        return outcome.best.reason
     latency = profile.objectives.latency
     if outcome.is_late and latency is not None:
         return f"the deadline of {latency.deadline_ms:g} ms passed before an answer was found"

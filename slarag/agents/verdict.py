@@ -59,8 +59,8 @@ def rule(
         return _no_answer(context, readings, settlement)
     features = features_of(context, readings, settlement, cited.contender, support)
     confidence = context.confidence.probability(features)
-    outcome = _outcome(context, confidence)
-    threshold = context.profile.abstention.below_confidence
+    doubt = _doubt(context, confidence, features.no_answer)
+    outcome = _outcome(context, doubt)
     return Verdict(
         outcome=outcome,
         text=cited.contender.candidate.text,
@@ -68,7 +68,7 @@ def rule(
         citations=cited.citations,
         passages=cited.contender.reading.passages,
         features=features,
-        reason="" if outcome == "accept" else f"confidence {confidence:.2f} is under the profile's {threshold:.2f}",
+        reason="" if outcome == "accept" else doubt,
     )
 
 
@@ -127,8 +127,21 @@ def _why_nothing(readings: Sequence[Reading], settlement: Settlement) -> str:
     return "no passage was found" if not any(reading.passages for reading in readings) else "no answer in the passages"
 
 
-def _outcome(context: RunContext, confidence: float) -> Outcome:
-    if confidence >= context.profile.abstention.below_confidence:
+def _doubt(context: RunContext, confidence: float, no_answer: float) -> str:
+    """Why the answer should be withheld; empty if it should not.
+
+    Beside the profile's threshold: an answer that is less likely right than there being none at all.
+    """
+    threshold = context.profile.abstention.below_confidence
+    if confidence < threshold:
+        return f"confidence {confidence:.2f} is under the profile's {threshold:.2f}"
+    if threshold > 0 and confidence < no_answer:
+        return f"that there is no answer ({no_answer:.2f}) is likelier than that this one is right ({confidence:.2f})"
+    return ""
+
+
+def _outcome(context: RunContext, doubt: str) -> Outcome:
+    if not doubt:
         return "accept"
     if _may_escalate(context):
         return "escalate"

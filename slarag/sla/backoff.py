@@ -33,7 +33,7 @@ PLAN_TERMS = (
     "log2_replicas",
     "support",
 )
-CROSSED_INTENTS: tuple[Intent, ...] = ("comparison", "multi_hop", "list", "explanation")
+CROSSED_INTENTS: tuple[Intent, ...] = ("yes_no", "comparison", "multi_hop", "list", "explanation")
 QUALITY_TERMS = (
     *INTENTS,
     *PLAN_TERMS,

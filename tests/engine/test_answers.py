@@ -65,6 +65,18 @@ def test_a_doubtful_answer_is_withheld_but_kept() -> None:
     assert (given.text, given.abstained, given.abstain_reason) == ("Mara Quill", False, "")
 
 
+def test_an_answer_less_likely_than_that_there_is_none_is_withheld() -> None:
+    for no_answer, abstains in ((0.9, True), (0.02, False)):
+        unsure = reading(quote(PASSAGES[0], "Mara Quill", 0.2), no_answer=no_answer)
+        with engine(ScriptedBackend(unsure, unsure)) as asked:
+            answer = asked.ask(QUESTION, profile(below=0.05))
+            at_any_rate = asked.ask(QUESTION, profile(below=0.0))
+        assert answer.confidence > 0.05
+        assert answer.abstained == abstains
+        assert ("there is no answer (0.90)" in answer.abstain_reason) == abstains
+        assert not at_any_rate.abstained
+
+
 def test_a_refuted_answer_is_less_sure() -> None:
     refuted = VerifyResult(supported=0.02, refuted=0.95, not_enough=0.03, usd=0.0)
     plan = Plan(verification="support")
