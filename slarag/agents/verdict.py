@@ -100,6 +100,7 @@ def features_of(
         refuted=_unit(support.refuted) if support else 0.0,
         verified=support is not None,
         kind=context.kind,
+        intent=context.intent,
         given=context.given,
         passages=max(1, len(contender.reading.passages)),
     )

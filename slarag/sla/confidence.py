@@ -1,8 +1,8 @@
 """Confidence: from what the agents saw to the probability that the answer is right.
 
-A logistic regression per group (kind of answer, and whether its passages were given or found), ridge-shrunk towards one
-over all groups, with the signs of its weights held to sense (more agreement never lowers the confidence), then a
-monotone piecewise-linear map that takes out what bend is left.
+A logistic regression per group (kind of answer, intent, and whether its passages were given or found), ridge-shrunk
+towards one over all groups, with the signs of its weights held to sense (more agreement never lowers the confidence),
+then a monotone piecewise-linear map that takes out what bend is left.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class ConfidenceFeatures:
 
     top: the backend's probability of the answer. margin: its lead over the next different one. no_answer: probability
     that the passages hold none. agreement: share of replicas that agree. supported, refuted: the support check's
-    verdict, 0 without one. verified: whether there was a support check. kind: the kind of answer asked for. given:
-    whether the caller gave the passages, rather than retrieval. passages: how many were read.
+    verdict, 0 without one. verified: whether there was a support check. kind: the kind of answer asked for. intent:
+    the question's. given: whether the caller gave the passages, rather than retrieval. passages: how many were read.
     """
 
     top: float
@@ -46,6 +46,7 @@ class ConfidenceFeatures:
     refuted: float = 0.0
     verified: bool = False
     kind: str = "span"
+    intent: str = "factoid"
     given: bool = False
     passages: int = 1
 
@@ -57,7 +58,7 @@ class ConfidenceFeatures:
     @property
     def group(self) -> str:
         """The group of answers that share their weights."""
-        return f"{self.kind}, given" if self.given else self.kind
+        return f"{self.kind}, {self.intent}{', given' if self.given else ''}"
 
     def vector(self) -> Vector:
         """The features as `FEATURES` orders them, probabilities as log-odds."""
