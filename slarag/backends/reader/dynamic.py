@@ -93,10 +93,10 @@ class DynamicLayer(nn.Module):
         logits = self._route(x)
         active = self._active(logits, rows, shares)
         before = x if active is None else _gather(x, active.index)
-        flat = _flat_tokens(x, rows, active)
+        flat = rows.flat if active is None else active.flat
         attended = self.attention_norm(before + self._attend(before, x, rows.mask))
-        tokens = _take(attended, active.real if active is not None else None, rows.flat)
-        old = x.reshape(-1, x.shape[-1])[flat] if flat is not None else x.reshape(-1, x.shape[-1])
+        tokens = _at(attended, rows.flat) if active is None else attended[active.real]
+        old = _at(x, flat)
         routed = None if logits is None else _at(logits, flat)
         new, chosen = self._fed(tokens, routed)
         new = self._gated(old, new)
@@ -110,9 +110,8 @@ class DynamicLayer(nn.Module):
         attended = self.attention_norm(x + self._attend(x, x, rows.mask))
         logits = self._route(attended)
         active = self._active(logits, rows, shares)
-        flat = _flat_tokens(x, rows, active)
-        before = attended.reshape(-1, x.shape[-1])
-        old = before if flat is None else before[flat]
+        flat = rows.flat if active is None else active.flat
+        old = _at(attended, flat)
         routed = None if logits is None else _at(logits, flat)
         scale = 1 + GATE_PULL * (torch.sigmoid(-routed[:, -1:].float()) - 0.5) if routed is not None else 1.0
         inner, chosen = self._inner(old, routed)
@@ -185,19 +184,8 @@ def _gather(x: Tensor, index: Tensor) -> Tensor:
     return x.gather(1, index.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
 
 
-def _flat_tokens(x: Tensor, rows: Rows, active: Active | None) -> Tensor | None:
-    """The active tokens as rows of `x` laid end to end; None when that is all of them."""
-    return active.flat if active is not None else rows.flat
-
-
-def _take(x: Tensor, real: Tensor | None, flat: Tensor | None) -> Tensor:
-    if real is not None:
-        return x[real]
-    together = x.reshape(-1, x.shape[-1])
-    return together if flat is None else together[flat]
-
-
 def _at(x: Tensor, flat: Tensor | None) -> Tensor:
+    """The tokens `flat` of a batch laid end to end; None for all of them."""
     together = x.reshape(-1, x.shape[-1])
     return together if flat is None else together[flat]
 

@@ -54,7 +54,7 @@ class SimilarityTeacher:
         similarity = torch.cat([seen for seen, _ in self._seen])
         null = torch.cat([logits for _, logits in self._seen])
         self._seen = []
-        threshold = similarity.quantile(self.capacity) if len(similarity) < 1 << 24 else similarity.median()
+        threshold = similarity.quantile(self.capacity)
         return F.binary_cross_entropy_with_logits(-null, (similarity <= threshold).float())
 
 

@@ -18,8 +18,7 @@ from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
 from ...sla.errors import ConfigurationError
-from ..reader.labels import Teacher
-from ..reader.model import Reader, ReaderOutput, reading_loss, support_loss
+from ..reader.model import ReaderOutput, reading_loss, support_loss
 from ..reader.parent import load_tokenizer
 from .depth import DepthLessons
 from .encoding import EncodedExamples, TrainingBatch, collate, encode_examples, plan_batches
@@ -94,7 +93,7 @@ class _Run:
         self.gradients.zero_()
         budgets = self.lessons.budgets(self.progress.step, len(batch.ids))
         with torch.autocast("cpu", torch.bfloat16):
-            output = read_batch(self.model, batch, budgets, self.lessons.teacher)
+            output = self.model(batch.ids, batch.segments, batch.lengths, budgets, self.lessons.teacher)
             loss = batch_loss(output, batch)
             extra = self.lessons.extra_loss(output)
         (loss if extra is None else loss + extra).backward()
@@ -145,13 +144,6 @@ def read_progress(run: Path) -> Progress:
     """Where the run in folder `run` stood at its last checkpoint."""
     with safe_open(run / "checkpoint.safetensors", "pt") as checkpoint:
         return Progress(**json.loads(checkpoint.metadata()["progress"]))
-
-
-def read_batch(
-    model: Reader, batch: TrainingBatch, budgets: Tensor | None = None, teacher: Teacher | None = None
-) -> ReaderOutput:
-    """What `model` says about the batch; `budgets`, `teacher`: as in `Reader.forward`."""
-    return model(batch.ids, batch.segments, batch.lengths, budgets, teacher)
 
 
 def batch_loss(output: ReaderOutput, batch: TrainingBatch) -> Tensor:
