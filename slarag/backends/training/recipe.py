@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...sla.errors import ConfigurationError
 from ..reader.storage import Storage
+from .conclusions import conclusion_examples, opposite_claims
 from .sources import (
     ROW_KINDS,
     Example,
@@ -36,6 +37,8 @@ class Source(BaseModel):
     negatives: int = Field(default=0, ge=0, description="pairs of likeness without an answer, or proof, made of it")
     labels: dict[str, str] = Field(default_factory=dict, description="what the file's labels mean, where unclear")
     answers_as_claims: int = Field(default=0, ge=0, description="verifier examples made of it")
+    conclusions: int = Field(default=0, ge=0, description="claims made of its long answers, a third of each label")
+    opposites: int = Field(default=0, ge=0, description="refuted claims made of its supported ones")
     licence: str = Field(default="not stated", description="for the model card")
 
 
@@ -97,6 +100,8 @@ def build_examples(recipe: Recipe, data: Path) -> list[Example]:
             examples += made(rows, source.negatives, rng)
         if source.answers_as_claims:
             examples += _verifier_examples(rows, source.answers_as_claims, rng)
+        examples += conclusion_examples(rows, source.conclusions, rng)
+        examples += opposite_claims(rows, source.opposites, rng) if source.opposites else []
     rng.shuffle(examples)
     return examples
 

@@ -33,6 +33,7 @@ class ModelRecipe(BaseModel):
     labels: LabelKind = "loss"
     capacity: float = Field(default=0.7, gt=0, le=1, description="share labelled active in the end, for `similarity`")
     lowest_budget: float = Field(default=0.35, gt=0, le=1, description="budgets are drawn from here to 1")
+    distilled: float = Field(default=0.0, ge=0, description="weight of agreeing, within a budget, with the full model")
     full_share: float = Field(default=0.5, ge=0, le=1, description="share of the steps at full budget")
     balance_weight: float = Field(default=0.01, ge=0)
     fast_rate: float = Field(default=10.0, gt=0, description="learning rate of routers and gates over the others'")

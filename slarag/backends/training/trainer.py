@@ -21,6 +21,7 @@ from ...sla.errors import ConfigurationError
 from ..reader.model import ReaderOutput, reading_loss, support_loss
 from ..reader.parent import load_tokenizer
 from .depth import DepthLessons
+from .distillation import matching_loss
 from .encoding import EncodedExamples, TrainingBatch, collate, encode_examples, plan_batches
 from .recipe import Recipe, build_examples
 from .start import initial_reader
@@ -96,6 +97,8 @@ class _Run:
             output = self.model(batch.ids, batch.segments, batch.lengths, budgets, self.lessons.teacher)
             loss = batch_loss(output, batch)
             extra = self.lessons.extra_loss(output)
+            if budgets is not None and self.recipe.model.distilled > 0:
+                loss = loss + self.recipe.model.distilled * matching_loss(output, self._full(batch), _claims(batch))
         (loss if extra is None else loss + extra).backward()
         self.lessons.after(self.progress.step, share, output.traces)
         self.gradients[-1] = share
@@ -113,6 +116,11 @@ class _Run:
         mean = loss_value if self.progress.step == 0 else 0.98 * self.progress.loss + 0.02 * loss_value
         self.progress = replace(self.progress, step=self.progress.step + 1, share=share, loss=mean)
         return loss_value
+
+    @torch.no_grad()
+    def _full(self, batch: TrainingBatch) -> ReaderOutput:
+        """What the model says of the batch with all of its compute."""
+        return self.model(batch.ids, batch.segments, batch.lengths)
 
     def save(self) -> None:
         """Write weights and optimiser state, then move them into place."""
@@ -148,7 +156,7 @@ def read_progress(run: Path) -> Progress:
 
 def batch_loss(output: ReaderOutput, batch: TrainingBatch) -> Tensor:
     """Reading loss over the rows without support labels plus support loss over the others, weighted by their share."""
-    is_claim = batch.labels.any(-1)
+    is_claim = _claims(batch)
     loss = output.start.new_zeros(())
     for rows, part in ((~is_claim, "reading"), (is_claim, "support")):
         if not bool(rows.any()):
@@ -161,6 +169,11 @@ def batch_loss(output: ReaderOutput, batch: TrainingBatch) -> Tensor:
         )
         loss = loss + rows.float().mean() * value
     return loss
+
+
+def _claims(batch: TrainingBatch) -> Tensor:
+    """Bool [batch]: which rows are claims, not questions."""
+    return batch.labels.any(-1)
 
 
 def _parameter_groups(parameters: dict[str, torch.nn.Parameter], recipe: Recipe) -> list[dict[str, Any]]:

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import math
+
+import torch
+
+from slarag.backends.reader.model import END_RANK, ReaderOutput
+from slarag.backends.training.distillation import matching_loss
+
+
+def _output(seed: int) -> ReaderOutput:
+    draw = torch.Generator().manual_seed(seed)
+    start = torch.randn(3, 6, generator=draw)
+    start[:, 1:3] = -math.inf
+    bias = torch.randn(3, 6, generator=draw)
+    bias[:, 1:3] = -math.inf
+    return ReaderOutput(
+        start=start,
+        end_bias=bias,
+        end_query=torch.randn(3, 6, END_RANK, generator=draw),
+        end_key=torch.randn(3, 6, END_RANK, generator=draw),
+        answerable=torch.randn(3, generator=draw),
+        support=torch.randn(3, 3, generator=draw),
+    )
+
+
+CLAIMS = torch.tensor([False, True, False])
+
+
+def test_agreement_costs_nothing_and_difference_something() -> None:
+    one, other = _output(1), _output(2)
+    assert float(matching_loss(one, one, CLAIMS)) == 0.0
+    assert float(matching_loss(one, other, CLAIMS)) > 0.1
+
+
+def test_claims_compare_support_and_questions_do_not() -> None:
+    one, other = _output(1), _output(1)
+    other.support[0] += torch.tensor([3.0, 0.0, 0.0])
+    assert float(matching_loss(other, one, CLAIMS)) == 0.0
+    other.support[1] += torch.tensor([3.0, 0.0, 0.0])
+    assert float(matching_loss(other, one, CLAIMS)) > 0.0
+
+
+def test_following_the_gradient_brings_agreement() -> None:
+    learner, full = _output(3), _output(4)
+    parts = (learner.start, learner.end_bias, learner.end_query, learner.answerable, learner.support)
+    for part in parts:
+        part.requires_grad_(True)
+    before = matching_loss(learner, full, CLAIMS)
+    before.backward()
+    assert all(part.grad is not None and torch.isfinite(part.grad).all() for part in parts)
+    with torch.no_grad():
+        for part in parts:
+            assert part.grad is not None
+            part.sub_(part.grad, alpha=0.1)
+    assert matching_loss(learner, full, CLAIMS).item() < before.item()
