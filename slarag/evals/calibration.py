@@ -18,7 +18,7 @@ from ..sla.confidence import expected_calibration_error
 from ..sla.errors import ConfigurationError
 from ..sla.folds import folds
 from ..sla.measured_run import MeasuredRun
-from .calibration_data import all_documents, choose_items, choose_others, plans_for, reads_own_passages
+from .calibration_data import all_documents, choose_items, choose_others, corpus_of, plans_for, reads_own_passages
 from .calibration_settings import CalibrationSettings
 from .formats import Dataset, load_dataset
 from .indexing import build
@@ -129,20 +129,28 @@ async def _opened(
     from .memo import MemoReader, MemoRetriever
 
     folder = build(all_documents(datasets), settings.folder, tell)
+    folders = {dataset.path.name: _own_index(dataset, settings, tell) for dataset in datasets}
     embedder, reader = Embedder(cache_size=0), MemoReader()
     retriever = IndexRetriever.open(folder, embedder)
+    corpora = {name: IndexRetriever.open(own, embedder) for name, own in folders.items()}
 
     async def seconds_per_passage() -> float:
         return (await reader.load()).seconds_per_passage or 0.01
 
     try:
         await asyncio.gather(asyncio.to_thread(reader.open), asyncio.to_thread(embedder.encode, ["warm up"]))
-        async with Engine.open(MemoRetriever(retriever), backend=reader) as engine:
+        async with Engine.open(MemoRetriever(retriever, corpora), backend=reader) as engine:
             run = TrialRun(engine, settings.plans, reader.forget)
             yield _Measured(run, seconds_per_passage, DEFAULT_PRICE.usd_per_device_second)
     finally:
         await reader.aclose()
-        await asyncio.to_thread(retriever.close)
+        for opened in (retriever, *corpora.values()):
+            await asyncio.to_thread(opened.close)
+
+
+def _own_index(dataset: Dataset, settings: CalibrationSettings, tell: OnProgress) -> Path:
+    """An index over one file's documents: further questions search as they would where only it is indexed."""
+    return build(all_documents([dataset]), settings.folder / "own" / dataset.path.name, tell)
 
 
 async def _timed(run: TrialRun, items: Sequence[EvalItem], tell: OnProgress) -> list[TimedRun]:
@@ -176,6 +184,7 @@ async def _further_trials(
                 plans_for(position, settings.plans),
                 concurrency=settings.concurrency,
                 reading=reads_own_passages(position, item),
+                corpus=corpus_of(item),
             )
             log.append(item.item_id, held[item.item_id])
         tell(Progress(stage="measure confidence", done=position + 1, total=len(others)))
@@ -219,8 +228,8 @@ def _description(settings: CalibrationSettings, found: _Found) -> str:
     return (
         f"{len(settings.plans)} plans on {questions} questions, at most {settings.unanswerable_share:.0%} of them "
         f"without an answer (their F1 counts as 0), retrieval over all passages of the files, seed {settings.seed}; "
-        f"confidence fitted to {others} further questions{told} too; latency and device time from {settings.timed} "
-        f"questions timed alone"
+        f"confidence fitted to {others} further questions{told} too, half of them over their own passages, half over "
+        f"those of their file; latency and device time from {settings.timed} questions timed alone"
     )
 
 

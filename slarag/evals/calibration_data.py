@@ -16,6 +16,7 @@ from .item import EvalItem
 CONFIDENCE_PLANS = 6
 READING_BLOCK = 7
 """Further questions that follow one another are read the same way: not in step with the files taken in turn."""
+ITEM_SEPARATOR = "/"
 
 
 def choose_items(datasets: Sequence[Dataset], settings: CalibrationSettings) -> list[EvalItem]:
@@ -50,7 +51,12 @@ def plans_for(position: int, plans: Sequence[Plan]) -> list[Plan]:
 
 def reads_own_passages(position: int, item: EvalItem) -> bool:
     """Whether further question `position` is read over its own passages instead of retrieving."""
-    return position // READING_BLOCK % 3 != 0 and bool(item.passages)
+    return position // READING_BLOCK % 2 != 0 and bool(item.passages)
+
+
+def corpus_of(item: EvalItem) -> str:
+    """The name of the file that a chosen question is from."""
+    return item.item_id.split(ITEM_SEPARATOR, 1)[0]
 
 
 def _drawn(dataset: Dataset, count: int, allowed: int, seed: int) -> list[EvalItem]:
@@ -62,7 +68,7 @@ def _drawn(dataset: Dataset, count: int, allowed: int, seed: int) -> list[EvalIt
         if item.is_impossible:
             allowed -= 1
         if item.has_answer_key and (not item.is_impossible or allowed >= 0):
-            taken.append(replace(item, item_id=f"{dataset.path.name}/{item.item_id}"))
+            taken.append(replace(item, item_id=f"{dataset.path.name}{ITEM_SEPARATOR}{item.item_id}"))
     return taken
 
 

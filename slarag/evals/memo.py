@@ -7,7 +7,7 @@ device time that its own readings took when they were made, each pair once, as t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator, Hashable, Sequence
+from collections.abc import Callable, Coroutine, Generator, Hashable, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -45,9 +45,14 @@ class Memory:
 
 @dataclass(slots=True)
 class _Run:
-    """One plan on one question: the question's memory, and the readings (pair, budget) that this run has paid for."""
+    """One plan on one question.
+
+    memory: the question's. corpus: the name of the documents to search, None for all. paid: the readings (pair, budget)
+    that this run has paid for.
+    """
 
     memory: Memory
+    corpus: str | None = None
     paid: set[tuple[str, str, float]] = field(default_factory=set[tuple[str, str, float]])
 
 
@@ -55,9 +60,9 @@ _RUN: ContextVar[_Run | None] = ContextVar("slarag_memo_run", default=None)
 
 
 @contextmanager
-def remembering(memory: Memory) -> Generator[None]:
-    """What runs inside is one run that uses `memory`; outside of it nothing is remembered."""
-    token = _RUN.set(_Run(memory))
+def remembering(memory: Memory, *, corpus: str | None = None) -> Generator[None]:
+    """What runs inside is one run that uses `memory` and searches `corpus`; outside of it nothing is remembered."""
+    token = _RUN.set(_Run(memory, corpus))
     try:
         yield
     finally:
@@ -89,10 +94,14 @@ class MemoReader(EmbeddedReader):
 
 
 class MemoRetriever:
-    """A retriever that embeds and searches nothing twice for one `Memory`."""
+    """A retriever that embeds and searches nothing twice for one `Memory`.
 
-    def __init__(self, retriever: PassageRetriever) -> None:
+    retriever: over all documents. corpora: over parts of them, by the name that a run asks for.
+    """
+
+    def __init__(self, retriever: PassageRetriever, corpora: Mapping[str, PassageRetriever] | None = None) -> None:
         self._retriever = retriever
+        self._corpora = corpora or {}
 
     @property
     def embedder_fingerprint(self) -> str | None:
@@ -113,9 +122,10 @@ class MemoRetriever:
         run = _RUN.get()
         if run is None:
             return await self._retriever.retrieve(question, method=method, k=k, vector=vector)
+        searched = self._retriever if run.corpus is None else self._corpora[run.corpus]
         return await run.memory.once(
             ("search", question, method, k),
-            lambda: self._retriever.retrieve(question, method=method, k=k, vector=vector),
+            lambda: searched.retrieve(question, method=method, k=k, vector=vector),
         )
 
     def source_text(self, document_id: str) -> str | None:

@@ -100,16 +100,25 @@ class TrialRun:
         self.failures: dict[str, int] = {}
 
     async def trials(
-        self, item: EvalItem, plans: Sequence[Plan], *, concurrency: int, reading: bool = False
+        self,
+        item: EvalItem,
+        plans: Sequence[Plan],
+        *,
+        concurrency: int,
+        reading: bool = False,
+        corpus: str | None = None,
     ) -> list[Trial]:
-        """`plans` on `item`, `concurrency` at a time, sharing one memory; `reading` over its own passages."""
+        """`plans` on `item`, `concurrency` at a time, sharing one memory.
+
+        reading: over the item's own passages. corpus: the name of the documents to search, None for all.
+        """
         memory, free = Memory(), asyncio.Semaphore(concurrency)
         with remembering(memory):
             intent = await self._engine.aclassify(item.question)
 
         async def one(plan: Plan) -> Trial | None:
             async with free:
-                with remembering(memory):
+                with remembering(memory, corpus=corpus):
                     answer = await self._ask(item, plan, intent, item.passages if reading else None)
             return None if answer is None else _trial(item, plan, answer)
 

@@ -125,3 +125,14 @@ def test_searches_are_shared_and_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     found = asyncio.run(run())
     assert all(passages == found[0] for passages in found)
     assert len(searches) == 2
+
+
+def test_a_run_searches_the_corpus_that_it_names() -> None:
+    async def found(corpus: str | None) -> list[str]:
+        retriever = MemoRetriever(MemoryRetriever([A, B]), {"b": MemoryRetriever([B])})
+        with remembering(Memory(), corpus=corpus):
+            passages = await retriever.retrieve("text", method="lexical", k=5)
+        return [passage.passage_id for passage in passages]
+
+    assert asyncio.run(found(None)) == ["a", "b"]
+    assert asyncio.run(found("b")) == ["b"]
