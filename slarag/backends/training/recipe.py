@@ -100,7 +100,7 @@ def build_examples(recipe: Recipe, data: Path) -> list[Example]:
             examples += made(rows, source.negatives, rng)
         if source.answers_as_claims:
             examples += _verifier_examples(rows, source.answers_as_claims, rng)
-        examples += conclusion_examples(rows, source.conclusions, rng)
+        examples += conclusion_examples(rows, source.conclusions, rng) if source.conclusions else []
         examples += opposite_claims(rows, source.opposites, rng) if source.opposites else []
     rng.shuffle(examples)
     return examples
