@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import threading
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -13,6 +14,7 @@ import numpy as np
 
 from ..minilm.fingerprint import fingerprint
 from ..minilm.folder import MODEL_NAME, find_model_folder
+from ..minilm.precision import bfloat16_is_fast
 from .ranking import Scores
 
 _MAX_CHARACTERS = 8_000  # far more than the model's 256 tokens hold; a longer text only costs tokenizing
@@ -43,6 +45,9 @@ class TextEncoder(Protocol):
 
 class MiniLmEncoder:
     """all-MiniLM-L6-v2 by sentence-transformers, from a folder on this machine; loaded on first use.
+
+    Full batches, as of passages to index, are computed in bfloat16 where the CPU multiplies it in hardware: twice as
+    fast, the vectors within 1e-4 (1 - cosine) of those in float32, in which fewer texts are computed, as of questions.
 
     threads: torch threads while it works, None for torch's own number. batch_size: texts a forward pass.
     """
@@ -80,7 +85,7 @@ class MiniLmEncoder:
         """Unit vectors of `texts`, float32 [n, 384]; only the first 256 tokens of a text count."""
         if not texts:
             return np.zeros((0, self.dim), dtype=np.float32)
-        with self._lock:
+        with self._lock, self._precision(len(texts)):
             vectors = self._model().encode(
                 [text[:_MAX_CHARACTERS] for text in texts],
                 batch_size=self._batch_size,
@@ -88,6 +93,11 @@ class MiniLmEncoder:
                 normalize_embeddings=True,
             )
         return np.ascontiguousarray(vectors, dtype=np.float32)
+
+    def _precision(self, texts: int) -> AbstractContextManager[Any]:
+        low = texts >= self._batch_size and bfloat16_is_fast()
+        torch: Any = importlib.import_module("torch")
+        return torch.autocast("cpu", torch.bfloat16, enabled=low)
 
     def _model(self) -> Any:
         if self._threads is not None:

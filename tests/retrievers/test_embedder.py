@@ -137,3 +137,14 @@ def test_the_real_encoder_knows_what_sentences_mean() -> None:
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.3
     assert encoder.dim == 384
     assert encoder.encode([]).shape == (0, 384)
+
+
+@pytest.mark.slow
+def test_full_batches_in_low_precision_mean_the_same_as_single_texts() -> None:
+    encoder = MiniLmEncoder(threads=1, batch_size=4)
+    texts = ["A cat sleeps.", "Interest rates rose in spring.", "Io is a moon of Jupiter.", "Rain fell all day long."]
+    together = encoder.encode(texts)
+    alone = np.concatenate([encoder.encode([text]) for text in texts])
+    assert together.dtype == np.float32
+    assert np.allclose(np.linalg.norm(together, axis=1), 1, atol=1e-4)
+    assert ((together * alone).sum(axis=1) > 0.9999).all()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from ...minilm.precision import bfloat16_is_fast
 from ...sla.calibration import USD_PER_DEVICE_SECOND
 from ...sla.errors import BackendTimeoutError, BackendUnavailableError
 from ...sla.evidence import Passage
@@ -31,7 +32,7 @@ from .combine import combine
 from .model import Reader
 from .parent import load_tokenizer
 from .reading import Reading, merge_windows, read_windows
-from .store import ReaderSettings, bfloat16_is_fast, load_reader, use_bfloat16
+from .store import ReaderSettings, load_reader, use_bfloat16
 from .windows import Window, Windower
 
 DEFAULT_PRICE = Price(usd_per_device_second=USD_PER_DEVICE_SECOND)

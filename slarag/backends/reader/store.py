@@ -102,9 +102,3 @@ def use_bfloat16(model: Reader) -> None:
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear | RoutedFeedForward) and not name.endswith(".router"):
             module.to(torch.bfloat16)
-
-
-def bfloat16_is_fast() -> bool:
-    """Whether this CPU multiplies bfloat16 matrices in hardware."""
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -77,7 +77,8 @@ class ReaderLayout(DeviceLayout):
 
         low_precision: None for what this machine's processor is fast at, as `EmbeddedReader` chooses.
         """
-        from ...reader.store import bfloat16_is_fast, read_head
+        from ....minilm.precision import bfloat16_is_fast
+        from ...reader.store import read_head
 
         head = read_head(folder)
         low = bfloat16_is_fast() if low_precision is None else low_precision
