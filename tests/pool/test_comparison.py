@@ -10,7 +10,7 @@ from slarag.backends.pool.service import Objectives, ServiceModel
 from slarag.backends.pool.trace import waves
 
 MODEL = ServiceModel(
-    prefill_tokens_per_s=1000.0, step_base_s=0.01, step_per_answer_s=0.001, chunk_tokens=100, max_answers=8
+    prefill_tokens_per_s=1000.0, step_base_s=0.01, step_per_answer_s=0.001, max_batch_tokens=108, max_sequences=8
 )
 
 

@@ -24,7 +24,7 @@ from slarag.backends.pool.trace import Arrival, waves
 from slarag.sla.errors import DataError
 
 MODEL = ServiceModel(
-    prefill_tokens_per_s=1000.0, step_base_s=0.01, step_per_answer_s=0.001, chunk_tokens=100, max_answers=8
+    prefill_tokens_per_s=1000.0, step_base_s=0.01, step_per_answer_s=0.001, max_batch_tokens=108, max_sequences=8
 )
 OBJECTIVES = Objectives(ttft_s=2.0, itl_s=0.15)
 LENGTHS = Lengths(input_tokens=400, output_tokens=50)
@@ -95,7 +95,7 @@ def test_the_model_of_misses_agrees_with_the_simulator(devices: int, rate: float
         trace.append(Arrival(now, max(1, round(rng.expovariate(1 / 400))), max(1, round(rng.expovariate(1 / 50)))))
     run = Simulator(MODEL, OBJECTIVES, trace, devices=devices).run(Static(devices))
     expected = missed_share(MODEL, OBJECTIVES, np.array([rate]), LENGTHS, np.array([float(devices)]))[0]
-    assert 1 - run.attainment == pytest.approx(expected, abs=0.03)
+    assert 1 - run.attainment == pytest.approx(expected, abs=0.035)
 
 
 def test_a_miss_gets_dearer_when_more_are_missed_than_allowed() -> None:
@@ -111,9 +111,9 @@ def test_a_miss_gets_dearer_when_more_are_missed_than_allowed() -> None:
 
 
 def test_more_devices_are_not_asked_for_where_they_would_serve_less() -> None:
-    crowded = replace(MODEL, step_per_peer_s=0.2, max_answers=64)
+    crowded = replace(MODEL, step_per_peer_s=0.2, max_sequences=64)
     assert throughput(crowded, LENGTHS, np.array([4.0]))[0] < throughput(crowded, LENGTHS, np.array([1.0]))[0] * 2
-    for model, grows in ((replace(MODEL, max_answers=64), True), (crowded, False)):
+    for model, grows in ((replace(MODEL, max_sequences=64), True), (crowded, False)):
         policy = ForecastPolicy(model, Objectives(ttft_s=1, itl_s=1.0), PolicyLimits(ceiling=8))
         for _ in range(5):
             wanted = policy.decide(rush(100, running=8, waiting=50))
@@ -154,14 +154,16 @@ def test_a_service_model_is_fitted_to_measured_steps() -> None:
         StepSample(tokens, answers, 0.03 + tokens / 4000 + 0.002 * answers)
         for tokens, answers in ((0, 1), (0, 8), (100, 0), (400, 0), (512, 0))
     ]
-    model = ServiceModel.fit(samples, chunk_tokens=256, scale_up_s=0.2)
+    model = ServiceModel.fit(samples, max_batch_tokens=256, scale_up_s=0.2)
     assert model.prefill_tokens_per_s == pytest.approx(4000)
     assert (model.step_base_s, model.step_per_answer_s) == pytest.approx((0.03, 0.002))
-    assert (model.chunk_tokens, model.scale_up_s, model.overlap) == (256, 0.2, 0.0)
+    assert (model.max_batch_tokens, model.scale_up_s, model.overlap) == (256, 0.2, 0.0)
     # Beside a part of a prompt of 0.1 s, half of the answers' 0.016 s is saved.
     mixed = [*samples, StepSample(400, 8, 0.03 + 0.1 + 0.016 - 0.008)]
     assert ServiceModel.fit(mixed).overlap == pytest.approx(0.5)
-    assert replace(model, overlap=0.5).added_by_chunk(8) == pytest.approx(256 / 4000 - 0.008)
+    assert replace(model, overlap=0.5).step_seconds(400, 8, 1) == pytest.approx(mixed[-1].seconds)
+    wider = [*samples, *(replace(sample, devices=3, seconds=sample.seconds + 0.02) for sample in samples)]
+    assert ServiceModel.fit(wider).step_per_peer_s == pytest.approx(0.01)
     flat = ServiceModel.fit([replace(sample, seconds=0.05 - 0.001 * sample.answers) for sample in samples])
     assert flat.step_per_answer_s <= 1e-6
     with pytest.raises(DataError, match="do not fix a service model"):

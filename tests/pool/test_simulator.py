@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,8 +22,8 @@ MODEL = ServiceModel(
     prefill_tokens_per_s=1000.0,
     step_base_s=0.01,
     step_per_answer_s=0.001,
-    chunk_tokens=100,
-    max_answers=8,
+    max_batch_tokens=108,
+    max_sequences=8,
     scale_up_s=3.0,
     scale_down_s=2.0,
 )
@@ -44,17 +45,49 @@ class Script:
 def test_one_request_takes_its_prefill_and_its_steps() -> None:
     policy = Script()
     run = Simulator(MODEL, OBJECTIVES, [Arrival(0.0, 500, 101)], interval_s=1.0).run(policy)
-    assert run.ttft_p99_s == pytest.approx(0.5)
-    assert run.device_seconds == pytest.approx(0.5 + 100 * 0.011)
+    # Four steps of 108 tokens and one of 68, each with its base.
+    assert run.ttft_p99_s == pytest.approx(0.5 + 5 * 0.01)
+    assert run.device_seconds == pytest.approx(0.55 + 100 * 0.011)
     assert run.attainment == 1.0
+    assert run.ttfts == pytest.approx([0.55])
+    assert run.itls == pytest.approx([0.011])
 
 
-def test_a_prompt_slows_the_answers_beside_it_and_they_slow_it() -> None:
-    run = Simulator(MODEL, OBJECTIVES, [Arrival(0.0, 100, 1001), Arrival(1.0, 1000, 1)]).run(Script())
-    # Ten parts of 0.1 s, each in a step of 0.011 s.
-    assert run.ttft_p99_s == pytest.approx(0.1 + 0.99 * (1.11 - 0.1))
-    slowed = Simulator(MODEL, Objectives(ttft_s=1.105), [Arrival(0.0, 100, 1001), Arrival(1.0, 1000, 1)]).run(Script())
-    assert slowed.attainment == 0.5
+def test_a_short_prompt_takes_as_long_as_its_tokens_do() -> None:
+    run = Simulator(MODEL, OBJECTIVES, [Arrival(0.0, 30, 1)]).run(Script())
+    assert run.ttft_p99_s == pytest.approx(0.03 + 0.01)
+
+
+def test_prompts_that_wait_together_share_a_step() -> None:
+    run = Simulator(MODEL, OBJECTIVES, [Arrival(0.0, 100, 1), Arrival(0.01, 30, 1), Arrival(0.02, 30, 1)]).run(Script())
+    # The two that come during the first step are both in the second.
+    assert sorted(run.ttfts) == pytest.approx([0.11, 0.11 + 0.07 - 0.02, 0.11 + 0.07 - 0.01])
+
+
+def test_a_prompt_waits_for_the_step_that_runs_and_the_one_that_is_planned() -> None:
+    run = Simulator(MODEL, OBJECTIVES, [Arrival(0.0, 90, 1001), Arrival(1.005, 1000, 1)]).run(Script())
+    # It comes in the middle of a step of 0.011 s; one more is planned. Then nine parts of 107 and one of 37.
+    begins = 0.1 + 0.011 * 84
+    assert max(run.ttfts) == pytest.approx(begins + 1.0 + 10 * 0.011 - 1.005)
+    slowed = replace(OBJECTIVES, ttft_s=begins + 1.1 - 1.005)
+    assert Simulator(MODEL, slowed, [Arrival(0.0, 90, 1001), Arrival(1.005, 1000, 1)]).run(Script()).attainment == 0.5
+
+
+def test_a_full_batch_takes_the_next_request_when_an_answer_has_ended() -> None:
+    model = replace(MODEL, max_sequences=1)
+    run = Simulator(model, OBJECTIVES, [Arrival(0.0, 90, 11), Arrival(0.01, 90, 1)]).run(Script())
+    # The step after the last token of the first is planned before that token is there, without the second.
+    assert max(run.ttfts) == pytest.approx(0.1 + 10 * 0.011 + 0.1 - 0.01)
+
+
+def test_what_a_step_costs_can_be_said_by_something_else() -> None:
+    class Flat:
+        def seconds(self, prompt_tokens: float, answers: float, devices: float) -> np.ndarray:
+            return np.asarray(0.5 / devices + 0.0 * (prompt_tokens + answers))
+
+    run = Simulator(replace(MODEL, cost=Flat()), OBJECTIVES, [Arrival(0.0, 200, 3)], devices=2).run(Script())
+    assert run.ttft_p99_s == pytest.approx(2 * 0.25)
+    assert run.itls == pytest.approx([0.25])
 
 
 def test_a_new_device_serves_when_the_resize_is_done_and_counts_from_the_command() -> None:
@@ -63,15 +96,16 @@ def test_a_new_device_serves_when_the_resize_is_done_and_counts_from_the_command
     run = Simulator(MODEL, OBJECTIVES, trace, interval_s=1.0).run(policy)
     assert [o.is_resizing for o in policy.seen[1:5]] == [True, True, False, False]
     # From second 1, when it was asked for; the second request ran on the new device.
-    assert run.device_seconds == pytest.approx(20.0 + 19.0)
+    ends = 20.0 + 186 * 0.01
+    assert run.device_seconds == pytest.approx(ends + ends - 1.0)
     assert run.attainment == 0.5
 
 
 def test_prompts_that_wait_are_dealt_over_new_devices() -> None:
     trace = [Arrival(0.1 * k, 1000, 1) for k in range(8)]
     run = Simulator(replace(MODEL, scale_up_s=0.5), OBJECTIVES, trace, interval_s=1.0).run(Script(2))
-    # Eight seconds of work; from 1.5 s on two devices do it.
-    assert run.device_seconds == pytest.approx(1.0 + 2 * (0.5 + 3.5), abs=0.1)
+    # A prompt takes 1.1 s. At 1.5 s 6.6 of them are left, and of those one device gets 3.6.
+    assert run.device_seconds == pytest.approx(1.0 + 2 * (0.5 + 3.6 * 1.1), abs=0.1)
 
 
 def test_answers_of_a_leaving_device_go_on_elsewhere() -> None:
@@ -79,9 +113,17 @@ def test_answers_of_a_leaving_device_go_on_elsewhere() -> None:
     run = Simulator(MODEL, OBJECTIVES, trace, devices=2, interval_s=1.0).run(Script(1))
     assert run.requests == 2
     assert run.attainment == 1.0
-    alone = 3.0 - 0.1
+    alone = 3.0 - 0.11
     together = (2000 - alone / 0.011) * 0.012
     assert run.device_seconds == pytest.approx(2 * 3.0 + together, rel=1e-3)
+
+
+def test_a_prompt_of_a_leaving_device_goes_on_where_it_stopped() -> None:
+    trace = [Arrival(0.0, 3000, 2), Arrival(0.0, 5000, 2)]
+    run = Simulator(MODEL, replace(OBJECTIVES, ttft_s=9.0), trace, devices=2, interval_s=1.0).run(Script(1))
+    # Eight seconds of work, three of them done by both devices at once.
+    assert max(run.ttfts) == pytest.approx(8.0 + 0.8 - 3.0, abs=0.2)
+    assert run.attainment == 1.0
 
 
 @settings(deadline=None, max_examples=25)

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from .misses import Floats
 from .observation import Observation
+from .service import Floats
 
 _SPENT = 0.98
 _REPAID_IN_S = 1500.0

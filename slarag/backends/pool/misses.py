@@ -12,16 +12,14 @@ import math
 from dataclasses import dataclass
 from functools import cache
 from statistics import NormalDist
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .service import Objectives, ServiceModel
-
-Floats: TypeAlias = NDArray[np.float64]
+from .service import Floats, Objectives, ServiceModel
 
 _ROUNDS = 10
+_STEPS_BEFORE = 1.5
+"""The rest of the step that runs, and the one that is planned already."""
 _POINTS = 24
 
 
@@ -50,13 +48,16 @@ class Present:
 class Steady:
     """Where a device settles, or is on its way to; every field has the shape of rates and sizes broadcast.
 
-    answers: in its batch. busy: share of time with a prompt, 1 or more where it never settles, be it as answers ask for
-    more places than a batch has. prompt_s: of a mean prompt beside the answers. itl_s: mean time between tokens.
+    answers: in its batch. busy: tokens of prompts over what its steps have room for, 1 or more where it never settles,
+    be it as answers ask for more places than a batch has. prompt_s: of a mean prompt beside the answers. joining_s:
+    until the first step that a prompt can be in, and for a last step that it does not fill. itl_s: mean time between
+    tokens.
     """
 
     answers: Floats
     busy: Floats
     prompt_s: Floats
+    joining_s: Floats
     itl_s: Floats
 
 
@@ -68,37 +69,58 @@ def steady_state(
     With `present`, what is there now counts as much as will still be there.
     """
     per_device = rates / sizes
-    alone_s = lengths.input_tokens / model.prefill_tokens_per_s
-    empty_s = model.step_base_s + (sizes - 1) * model.step_per_peer_s
-    state = Steady(*(np.zeros_like(per_device) for _ in range(4)))
+    state = Steady(*(np.zeros_like(per_device) for _ in range(5)))
     for _ in range(_ROUNDS):
-        step_s = empty_s + state.answers * model.step_per_answer_s
-        chunk_s = _added_by_chunk(model, state.answers)
-        prompt_s = alone_s * (chunk_s + step_s) / model.chunk_seconds
-        busy = per_device * prompt_s
-        itl_s = step_s + np.minimum(1.0, busy) * chunk_s
-        answer_s = lengths.output_tokens * itl_s
-        wanted = per_device * answer_s
-        if present is not None:
-            kept = np.exp(-present.ahead_s / answer_s)
-            wanted = kept * present.running / sizes + (1 - kept) * wanted
-        full = wanted / model.max_answers
-        answers = np.minimum(1.0, full) * model.max_answers
-        state = Steady(answers, np.where(full < 1, busy, np.maximum(busy, full)), prompt_s, itl_s)
+        state = _settled(model, per_device, lengths, sizes, state.answers, present)
     return state
 
 
-def _added_by_chunk(model: ServiceModel, answers: Floats) -> Floats:
-    """As `ServiceModel.added_by_chunk`."""
-    return model.chunk_seconds - model.overlap * np.minimum(model.chunk_seconds, answers * model.step_per_answer_s)
+def _settled(
+    model: ServiceModel, per_device: Floats, lengths: Lengths, sizes: Floats, answers: Floats, present: Present | None
+) -> Steady:
+    """What follows from a guess of the answers."""
+    tokens, room = lengths.input_tokens, model.prompt_room(answers)
+    step_s, full_s = model.step_seconds(0, answers, sizes), model.step_seconds(room, answers, sizes)
+    busy = per_device * tokens * full_s / room
+    prompt_s = tokens / room * full_s
+    itl_s = _token_seconds(model, per_device, lengths, sizes, answers, np.minimum(1.0, busy))
+    answer_s = lengths.output_tokens * itl_s
+    wanted = per_device * answer_s
+    if present is not None:
+        kept = np.exp(-present.ahead_s / answer_s)
+        wanted = kept * present.running / sizes + (1 - kept) * wanted
+    full = wanted / model.max_sequences
+    return Steady(
+        answers=np.minimum(1.0, full) * model.max_sequences,
+        busy=np.where(full < 1, busy, np.maximum(busy, full)),
+        prompt_s=prompt_s,
+        joining_s=_STEPS_BEFORE * itl_s * np.minimum(1.0, answers) + 0.5 * step_s,
+        itl_s=itl_s,
+    )
+
+
+def _token_seconds(
+    model: ServiceModel, per_device: Floats, lengths: Lengths, sizes: Floats, answers: Floats, busy: Floats
+) -> Floats:
+    """Mean time between an answer's tokens beside prompts that take the share `busy` of the time.
+
+    An answer that is long beside a prompt sees as many prompts as come in its time; a short one sees one or none.
+    """
+    # The last step of a prompt has room left, half of it on average.
+    part = lengths.input_tokens / (lengths.input_tokens / model.prompt_room(answers) + 0.5)
+    step_s, slowed_s = model.step_seconds(0, answers, sizes), model.step_seconds(part, answers, sizes)
+    added_s, parts_per_s = slowed_s - step_s, per_device * lengths.input_tokens / part
+    left = np.maximum(1 - parts_per_s * added_s, 1e-9)
+    long_s, short_s = np.minimum(step_s / left, slowed_s), step_s + busy * added_s
+    answer_s, prompt_s = lengths.output_tokens * step_s, lengths.input_tokens / part * slowed_s
+    return (answer_s * long_s + prompt_s * short_s) / (answer_s + prompt_s)
 
 
 def throughput(model: ServiceModel, lengths: Lengths, sizes: Floats) -> Floats:
     """Requests per second that so many devices can do at most, whatever the objectives."""
-    step_s = model.step_base_s + model.max_answers * model.step_per_answer_s + (sizes - 1) * model.step_per_peer_s
-    cycle_s = model.added_by_chunk(model.max_answers) + step_s
-    prompts = model.chunk_tokens / cycle_s / lengths.input_tokens
-    return sizes * np.minimum(prompts, model.max_answers / cycle_s / lengths.output_tokens)
+    room = model.prompt_room(model.max_sequences)
+    step_s = model.step_seconds(room, model.max_sequences, sizes)
+    return sizes * np.minimum(room / lengths.input_tokens, model.max_sequences / lengths.output_tokens) / step_s
 
 
 def missed_share(
@@ -113,16 +135,21 @@ def missed_share(
     state = steady_state(model, rates, lengths, sizes, present)
     backlog_s = 0.0 if present is None else present.backlog_s
     late = _late_share(objectives.ttft_s - backlog_s / sizes, lengths, state, np.broadcast_to(sizes, state.busy.shape))
-    spread = model.step_per_answer_s * np.sqrt(np.maximum(1.0, state.answers))
+    spread = _one_more(model, state.answers, sizes) * np.sqrt(np.maximum(1.0, state.answers))
     slow = _above((objectives.itl_s - state.itl_s) / np.maximum(spread, 1e-9))
     return 1 - (1 - late) * (1 - slow)
+
+
+def _one_more(model: ServiceModel, answers: Floats, sizes: Floats) -> Floats:
+    """What one more answer adds to a step."""
+    return model.step_seconds(0, answers + 1, sizes) - model.step_seconds(0, answers, sizes)
 
 
 def _late_share(ttft_s: Floats, lengths: Lengths, state: Steady, sizes: Floats) -> Floats:
     busy = np.minimum(state.busy, 1 - 1e-9)
     waits = erlang_c(sizes, sizes * busy)
     pace = 2 * sizes * (1 - busy) / ((1 + lengths.input_variation) * state.prompt_s)
-    left = ttft_s - _prompt_factors(round(lengths.input_variation, 1))[:, None, None] * state.prompt_s
+    left = ttft_s - state.joining_s - _prompt_factors(round(lengths.input_variation, 1))[:, None, None] * state.prompt_s
     late = np.where(left <= 0, 1.0, waits * np.exp(-pace * np.maximum(left, 0.0))).mean(axis=0)
     return np.where(state.busy >= 1, 1.0, late)
 

@@ -10,9 +10,9 @@ from typing import Protocol
 class Observation:
     """A pool at a moment, and its last interval.
 
-    now: seconds. devices: that serve, or will when the resize that runs is done. waiting: requests before their first
-    token. running: requests after it. arrivals, input_tokens, output_tokens: of the interval; output_tokens are those
-    that were produced. finished: requests that ended in it; met: those of them that met their objectives.
+    now: seconds. devices: that serve, or will when the resize that runs is done. waiting: requests that no step has
+    begun. running: requests that one has. arrivals, input_tokens, output_tokens: of the interval; output_tokens are
+    those that were produced. finished: requests that ended in it; met: those of them that met their objectives.
     interval_s: its length. is_resizing: a resize runs.
     """
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from .allowance import Allowance
 from .demand import Demand
 from .forecast import Estimate
-from .misses import Floats, Present, missed_share, steady_state, throughput
+from .misses import Present, missed_share, steady_state, throughput
 from .observation import Observation, Target
-from .service import Objectives, ServiceModel
+from .service import Floats, Objectives, ServiceModel
 
 _HORIZON = 4.0
 _NODES = np.array([-math.sqrt(3), 0.0, math.sqrt(3)])
@@ -123,7 +123,9 @@ class ForecastPolicy:
     def _backlog_s(self, seen: Observation) -> float:
         """Work of the prompts that have no device yet."""
         tokens = max(0, seen.waiting - seen.devices) * self._demand.lengths.input_tokens
-        return tokens / self._model.prefill_tokens_per_s
+        answers = min(self._model.max_sequences, seen.running / max(1, seen.devices))
+        room = self._model.prompt_room(answers)
+        return tokens * float(self._model.step_seconds(room, answers, max(1, seen.devices)) / room)
 
     def _misses(self, rate: Estimate, unready: float, sizes: Floats, present: Present) -> Floats:
         """Expected misses per second, by size: over the error of the forecast, and for jumps that nobody forecasts.
@@ -138,14 +140,9 @@ class ForecastPolicy:
 
     def _sizes(self, rate: float) -> Floats:
         """Sizes that may be right, from the smallest that keeps up."""
-        low, high = max(1, self._limits.floor), self._limits.ceiling
-        while low < high:
-            middle = (low + high) // 2
-            state = steady_state(self._model, np.array([rate]), self._demand.lengths, np.array([middle]))
-            if state.busy[0] < 1:
-                high = middle
-            else:
-                low = middle + 1
+        sizes = np.arange(max(1, self._limits.floor), self._limits.ceiling + 1.0)
+        keeps_up = steady_state(self._model, np.array([rate]), self._demand.lengths, sizes).busy < 1
+        low = int(sizes[keeps_up.argmax()]) if keeps_up.any() else self._limits.ceiling
         top = min(self._limits.ceiling, low + 4 + math.ceil(8 * math.sqrt(low)))
         return np.unique(np.linspace(low, top, _MOST_SIZES).round())
 

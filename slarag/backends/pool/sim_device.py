@@ -1,98 +1,212 @@
-"""One device of the simulated pool.
+"""One device of the simulated pool, step by step as the real one goes.
 
-It advances all its answers at the same pace, which depends on how many they are, on whether a part of a prompt is in
-the step, and on the number of devices. So an answer ends when the device's count of steps reaches a number that is
-known at its start, and a trace costs a few events per request, not one per token.
+A step takes a token of each answer, then parts of prompts up to its limit of tokens, and it is planned while the one
+before it runs: what comes meanwhile is in the step after it. Steps without a prompt are alike until an answer ends, so
+they are gone through in one event, and a trace costs a few events per request, not one per token.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .service import ServiceModel
 from .trace import Arrival
 
-_PROMPT_DONE_S = 1e-9
-_STEP_DONE = 1e-6
-_ANSWER_TOKENS = 2
+_ANSWER_LOAD = 2
+StepSeconds = Callable[[int, int, int], float]
+"""Duration of a step with so many prompt tokens and answers on so many devices."""
 
 
 @dataclass(eq=False, slots=True)
 class SimRequest:
-    """A request on its way. prefill_left: seconds of its prompt that are still to do on a device without answers."""
+    """A request on its way. prompt_left: tokens of its prompt that no step has taken. queued_at: at its device."""
 
     arrival: Arrival
-    prefill_left: float
+    prompt_left: int
+    queued_at: float = 0.0
     first_token_at: float = -1.0
+
+
+@dataclass(slots=True)
+class _Run:
+    """Steps that are alike. finishing: requests whose prompt ends in them.
+
+    in_batch: sequences in each, which is what the next step is planned by.
+    """
+
+    started: float
+    step_s: float
+    count: int
+    in_batch: int
+    finishing: tuple[SimRequest, ...] = ()
+
+    @property
+    def ends(self) -> float:
+        return self.started + self.count * self.step_s
+
+    @property
+    def last_started(self) -> float:
+        return self.started + (self.count - 1) * self.step_s
+
+
+@dataclass(slots=True)
+class Ended:
+    """What a device's steps brought: requests with their first token, and requests that are done."""
+
+    started: list[SimRequest] = field(default_factory=list[SimRequest])
+    done: list[SimRequest] = field(default_factory=list[SimRequest])
 
 
 @dataclass(eq=False, slots=True)
 class SimDevice:
-    """One device. at: the time up to which it is computed. steps: decode steps done, a fraction of one included.
+    """One device. slot: its place in the simulator's array of loads. version: changes whenever its next event does.
 
-    version: changes whenever its next event does. slot: its place in the simulator's array of loads.
+    load: for choosing a device, tokens of prompts that are to do, one a prompt, and two an answer, as the pool counts.
+    waiting: requests that have not begun. prompts: those that have, before their first token. answers: by the step at
+    which they end. steps: those that are done. produced: tokens since somebody asked.
     """
 
     model: ServiceModel
-    at: float
+    step_seconds: StepSeconds
     slot: int
-    prompts: deque[SimRequest] = field(default_factory=deque[SimRequest])
-    answers: list[tuple[float, int, SimRequest]] = field(default_factory=list[tuple[float, int, SimRequest]])
-    steps: float = 0.0
+    load: int = 0
     version: int = 0
-    produced: float = 0.0
-    _prefill_pace: float = 0.0
-    _decode_pace: float = 0.0
+    waiting: deque[SimRequest] = field(default_factory=deque[SimRequest])
+    prompts: list[SimRequest] = field(default_factory=list[SimRequest])
+    answers: list[tuple[int, int, SimRequest]] = field(default_factory=list[tuple[int, int, SimRequest]])
+    steps: int = 0
+    _produced: int = 0
+    _order: int = 0
+    _carried: list[tuple[int, SimRequest]] = field(default_factory=list[tuple[int, SimRequest]])
+    _run: _Run | None = None
 
     @property
-    def load(self) -> float:
-        """For choosing a device: tokens of prompts that are to do, and two for each answer, as the pool counts."""
-        prompts = sum(request.prefill_left for request in self.prompts) * self.model.prefill_tokens_per_s
-        return prompts + len(self.prompts) + _ANSWER_TOKENS * len(self.answers)
+    def ends(self) -> float | None:
+        """When its steps end, if nothing comes; None while it has nothing to do."""
+        return None if self._run is None else self._run.ends
 
-    def advance(self, now: float) -> None:
-        """Go on to `now`."""
-        elapsed, self.at = now - self.at, now
-        if self._prefill_pace:
-            self.prompts[0].prefill_left -= elapsed * self._prefill_pace
-        steps = elapsed * self._decode_pace
-        self.steps += steps
-        self.produced += steps * len(self.answers)
+    @property
+    def running(self) -> int:
+        """Sequences that have begun."""
+        return len(self.prompts) + len(self.answers) + len(self._carried)
 
-    def set_paces(self, devices: int) -> None:
-        """After a change: how many seconds of prefill and how many decode steps it does in a second."""
-        answers, model = len(self.answers), self.model
-        step = model.step_seconds(answers, devices) if answers else 0.0
-        if self.prompts and answers < model.max_answers:
-            cycle = model.added_by_chunk(answers) + step
-            self._prefill_pace, self._decode_pace = model.chunk_seconds / cycle, 1 / cycle if step else 0.0
-        else:
-            self._prefill_pace, self._decode_pace = 0.0, 1 / step if step else 0.0
+    def add(self, request: SimRequest, now: float) -> None:
+        """Queue a request."""
+        request.queued_at = now
+        self.waiting.append(request)
+        self.load += request.prompt_left + 1
 
-    def next_event(self) -> float | None:
-        """When something ends, if nothing else happens."""
-        first: float | None = None
-        if self._prefill_pace:
-            first = self.at + max(0.0, self.prompts[0].prefill_left) / self._prefill_pace
-        if self.answers:
-            ends = self.at + max(0.0, self.answers[0][0] - self.steps) / self._decode_pace
-            first = ends if first is None or ends < first else first
-        return first
+    def carry_in(self, request: SimRequest, tokens_left: int) -> None:
+        """Take over an answer that has so many tokens to go, or a prompt that has begun, with 0."""
+        self._carried.append((tokens_left, request))
+        self.load += _ANSWER_LOAD if tokens_left else request.prompt_left + 1
 
-    def take_prompt(self) -> SimRequest | None:
-        """The prompt that is done, if one is."""
-        if self._prefill_pace and self.prompts[0].prefill_left <= _PROMPT_DONE_S:
-            return self.prompts.popleft()
-        return None
+    def carry_out(self, now: float) -> list[tuple[SimRequest, int]]:
+        """Give away all that has begun: requests, and the tokens that their answers have to go, 0 for prompts."""
+        done = self.steps + self._done_by(now)
+        for request in self.prompts:
+            # A step that would have brought its first token does not end here.
+            request.prompt_left = max(1, request.prompt_left)
+        answers = [(request, max(1, end - done)) for end, _, request in self.answers]
+        return [*answers, *((r, left) for left, r in self._carried), *((request, 0) for request in self.prompts)]
 
-    def start_answer(self, request: SimRequest, steps: float, order: int) -> None:
-        """Let an answer run for `steps` more steps."""
-        heapq.heappush(self.answers, (self.steps + steps, order, request))
+    def take_waiting(self) -> list[SimRequest]:
+        """Give away what has not begun."""
+        taken = list(self.waiting)
+        self.waiting.clear()
+        self.load -= sum(request.prompt_left + 1 for request in taken)
+        return taken
 
-    def take_answer(self) -> SimRequest | None:
-        """An answer that is done, if one is."""
-        if self.answers and self.answers[0][0] <= self.steps + _STEP_DONE:
-            return heapq.heappop(self.answers)[2]
-        return None
+    def cut(self, now: float) -> None:
+        """End the run of steps with the one that is under way, because something has changed."""
+        if self._run is not None and self._run.count > 1:
+            self._run.count = min(self._run.count, 1 + self._done_by(now))
+
+    def produced_until(self, now: float) -> int:
+        """Tokens since the last call."""
+        run_so_far = self._done_by(now) * len(self.answers)
+        produced, self._produced = self._produced + run_so_far, -run_so_far
+        return produced
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more sequence may begin."""
+        return self.running < self.model.max_sequences
+
+    def finish(self, now: float) -> Ended:
+        """Take what the steps that end now bring; `begin` must follow."""
+        run, ended = self._run, Ended()
+        if run is None:
+            return ended
+        self.steps += run.count
+        self._produced += run.count * len(self.answers) + len(run.finishing)
+        while self.answers and self.answers[0][0] <= self.steps:
+            ended.done.append(heapq.heappop(self.answers)[2])
+        for request in run.finishing:
+            request.first_token_at = now
+            self.prompts.remove(request)
+            left = request.arrival.output_tokens - 1
+            if left:
+                self._start_answer(request, left)
+            (ended.started if left else ended.done).append(request)
+        self.load -= _ANSWER_LOAD * len(ended.done)
+        return ended
+
+    def begin(self, now: float, devices: int) -> None:
+        """Plan what comes next."""
+        before, self._run = self._run, None
+        self._take_carried()
+        planned_at, in_batch = (now, self.running) if before is None else (before.last_started, before.in_batch)
+        tokens, finishing = self._take_prompts(planned_at, in_batch)
+        if not tokens and not self.answers and self.waiting:
+            tokens, finishing = self._take_prompts(now, self.running)
+        if not tokens and not self.answers:
+            return
+        step_s = self.step_seconds(tokens, len(self.answers), devices)
+        is_single = tokens or (self.waiting and self.has_room)
+        count = 1 if is_single else self.answers[0][0] - self.steps
+        self._run = _Run(now, step_s, count, self.running, tuple(finishing))
+
+    def _take_carried(self) -> None:
+        for left, request in self._carried:
+            if left:
+                self._start_answer(request, left)
+            else:
+                self.prompts.append(request)
+        self._carried.clear()
+
+    def _start_answer(self, request: SimRequest, tokens_left: int) -> None:
+        self._order += 1
+        heapq.heappush(self.answers, (self.steps + tokens_left, self._order, request))
+
+    def _take_prompts(self, planned_at: float, in_batch: int) -> tuple[int, list[SimRequest]]:
+        """Tokens of prompts for a step that was planned then, beside so many sequences; and those that it ends."""
+        room = left = max(0, self.model.max_batch_tokens - len(self.answers))
+        finishing: list[SimRequest] = []
+        for request in self.prompts:
+            left -= self._take_part(request, left, finishing)
+        places = self.model.max_sequences - max(in_batch, self.running)
+        while left and places > 0 and self.waiting and self.waiting[0].queued_at <= planned_at:
+            request = self.waiting.popleft()
+            self.prompts.append(request)
+            left -= self._take_part(request, left, finishing)
+            places -= 1
+        return room - left, finishing
+
+    def _take_part(self, request: SimRequest, left: int, finishing: list[SimRequest]) -> int:
+        part = min(left, request.prompt_left)
+        if part:
+            request.prompt_left -= part
+            self.load -= part
+            if not request.prompt_left:
+                self.load += _ANSWER_LOAD - 1
+                finishing.append(request)
+        return part
+
+    def _done_by(self, now: float) -> int:
+        """Steps of the run that are over."""
+        run = self._run
+        return 0 if run is None else min(run.count - 1, max(0, int((now - run.started) / run.step_s + 1e-9)))

@@ -11,13 +11,13 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
 from .observation import Observation, Policy, Target
-from .service import Objectives, ServiceModel
+from .service import Floats, Objectives, ServiceModel
 from .sim_device import SimDevice, SimRequest
 from .trace import Arrival
 
@@ -29,7 +29,8 @@ class SimulatedRun:
     """What a policy achieved; simulated.
 
     attainment: share of requests that met both objectives. device_seconds: from the command to join until the device
-    has left. refused: requests that got a 503. cold_starts: from no device at all. mean_standbys: over time.
+    has left. ttfts and itls: by request, in no order. refused: requests that got a 503. cold_starts: from no device at
+    all. mean_standbys: over time.
     """
 
     attainment: float
@@ -38,6 +39,8 @@ class SimulatedRun:
     resizes: int
     peak_devices: int
     ttft_p99_s: float
+    ttfts: Floats = field(default_factory=lambda: np.empty(0), repr=False)
+    itls: Floats = field(default_factory=lambda: np.empty(0), repr=False)
     refused: int = 0
     cold_starts: int = 0
     mean_standbys: float = 0.0
@@ -80,6 +83,7 @@ class Simulator:
         self._interval_s = interval_s
         self._resize_kind = resize
         self._order = itertools.count()
+        self._step_times: dict[tuple[int, int, int], float] = {}
         self._devices: dict[int, SimDevice] = {}
         self._loads = np.full(max(64, devices), np.inf)
         self._free = list(range(len(self._loads)))[::-1]
@@ -91,7 +95,7 @@ class Simulator:
         self._target = devices
         self._tally = _Tally(peak=devices)
         self._seen = _Tally()
-        self._ttfts: list[float] = []
+        self._ttfts, self._itls = list[float](), list[float]()
         for _ in range(devices):
             self._join()
 
@@ -129,6 +133,8 @@ class Simulator:
             resizes=tally.resizes,
             peak_devices=tally.peak,
             ttft_p99_s=float(np.quantile(self._ttfts, 0.99)) if self._ttfts else 0.0,
+            ttfts=np.array(self._ttfts),
+            itls=np.array(self._itls),
             refused=tally.refused,
             cold_starts=tally.cold_starts,
             mean_standbys=tally.standby_seconds / self._now if self._now else 0.0,
@@ -138,22 +144,22 @@ class Simulator:
     def _is_resizing(self) -> bool:
         return bool(self._joining or self._leaving)
 
+    @property
+    def _is_ending(self) -> bool:
+        """Whether no device will be left, so that requests have to wait."""
+        return len(self._devices) == len(self._leaving)
+
     def _observe(self, since: Sequence[Arrival]) -> Observation:
-        produced = 0.0
-        for device in self._devices.values():
-            device.advance(self._now)
-            produced += device.produced
-            device.produced = 0.0
         tally, before = self._tally, self._seen
         self._seen = _Tally(done=tally.done, met=tally.met)
         return Observation(
             now=self._now,
             devices=self._target,
-            waiting=sum(len(d.prompts) for d in self._devices.values()) + len(self._unrouted),
-            running=sum(len(d.answers) for d in self._devices.values()),
+            waiting=sum(len(device.waiting) for device in self._devices.values()) + len(self._unrouted),
+            running=sum(device.running for device in self._devices.values()),
             arrivals=len(since),
             input_tokens=sum(a.input_tokens for a in since),
-            output_tokens=int(produced),
+            output_tokens=sum(device.produced_until(self._now) for device in self._devices.values()),
             finished=tally.done - before.done,
             met=tally.met - before.met,
             interval_s=self._interval_s,
@@ -161,7 +167,7 @@ class Simulator:
         )
 
     def _apply(self, wanted: Target) -> None:
-        is_in_use = len(self._unrouted) or any(d.prompts or d.answers for d in self._devices.values())
+        is_in_use = len(self._unrouted) or any(d.waiting or d.running for d in self._devices.values())
         devices = max(wanted.devices, 1 if is_in_use else 0)
         if devices != self._target and not self._is_resizing:
             self._tally.resizes += 1
@@ -179,9 +185,8 @@ class Simulator:
             boot_s = 0.0 if is_ready else self._model.boot_s
             seconds = self._model.cold_start_s if is_cold else self._model.scale_up_s + boot_s
         else:
-            self._leaving = sorted(self._devices.values(), key=lambda device: device.load)[:-change]
-            for device in self._leaving:
-                self._loads[device.slot] = np.inf
+            # Those that came last; until the resize commits they take requests like the others.
+            self._leaving = list(self._devices.values())[change:]
             seconds = self._model.scale_down_s
         heapq.heappush(self._events, (self._now + seconds, next(self._order), None, 0))
 
@@ -189,55 +194,50 @@ class Simulator:
         if device is None:
             self._finish_resize()
         elif device.version == version:
-            self._finish_what_ended(device)
+            for request in device.finish(self._now).done:
+                self._complete(request)
+            self._begin(device)
 
     def _finish_resize(self) -> None:
-        for device in self._devices.values():
-            device.advance(self._now)
         for _ in range(self._joining):
             self._join()
         left, self._joining, self._leaving = self._leaving, 0, []
         for device in left:
             device.version += 1
             del self._devices[device.slot]
+            self._loads[device.slot] = np.inf
             self._free.append(device.slot)
-        for device in left:
-            self._carry(device)
-        self._spread_waiting()
-        while self._unrouted and self._devices:
-            self._route(self._unrouted.popleft())
+        if self._devices:
+            for device in left:
+                for request, tokens_left in device.carry_out(self._now):
+                    target = self._least_loaded()
+                    target.carry_in(request, tokens_left)
+                    self._loads[target.slot] = target.load
+        self._spread_waiting(left)
         for device in self._devices.values():
-            self._update(device)
+            self._disturb(device)
         if self._unrouted:
             self._wake()
 
-    def _carry(self, leaving: SimDevice) -> None:
-        """Take everything of a device that has left to the others."""
-        if not self._devices:
-            self._unrouted.extend(leaving.prompts)
-            return
-        for ends, _, request in leaving.answers:
-            target = self._least_loaded()
-            target.start_answer(request, ends - leaving.steps, next(self._order))
-            self._loads[target.slot] = target.load
-        for request in leaving.prompts:
-            self._route(request)
-
-    def _spread_waiting(self) -> None:
-        """Deal the prompts that have not begun again over all devices, as the pool does."""
-        waiting: list[SimRequest] = []
-        for device in self._devices.values():
-            waiting += list(device.prompts)[1:]
-            device.prompts = deque(list(device.prompts)[:1])
-            self._loads[device.slot] = device.load
+    def _spread_waiting(self, left: Sequence[SimDevice]) -> None:
+        """Deal the requests that have not begun again over all devices, as the pool does."""
+        waiting = [*self._unrouted]
+        for device in (*left, *self._devices.values()):
+            waiting += device.take_waiting()
+            if device.slot in self._devices:
+                self._loads[device.slot] = device.load
+        self._unrouted.clear()
         for request in sorted(waiting, key=lambda request: request.arrival.at):
-            self._route(request)
+            if self._devices:
+                self._route(request)
+            else:
+                self._unrouted.append(request)
 
     def _join(self) -> None:
         if not self._free:
             self._free = list(range(2 * len(self._loads) - 1, len(self._loads) - 1, -1))
             self._loads = np.concatenate((self._loads, np.full(len(self._loads), np.inf)))
-        device = SimDevice(self._model, self._now, self._free.pop())
+        device = SimDevice(self._model, self._step_seconds, self._free.pop())
         self._devices[device.slot] = device
         self._loads[device.slot] = 0.0
 
@@ -246,14 +246,14 @@ class Simulator:
             self._tally.done += 1
             self._tally.refused += 1
             return
-        request = SimRequest(arrival, self._model.prefill_seconds(arrival.input_tokens))
-        if len(self._devices) == len(self._leaving):
+        request = SimRequest(arrival, arrival.input_tokens)
+        if self._is_ending:
             self._unrouted.append(request)
             self._wake()
-            return
-        device = self._route(request)
-        if len(device.prompts) == 1:
-            self._update(device)
+        else:
+            device = self._route(request)
+            if device.ends is None or device.has_room:
+                self._disturb(device)
 
     def _wake(self) -> None:
         """A request at a pool of no device wakes one."""
@@ -263,38 +263,44 @@ class Simulator:
 
     def _route(self, request: SimRequest) -> SimDevice:
         device = self._least_loaded()
-        if not device.prompts:
-            device.advance(self._now)
-        device.prompts.append(request)
-        self._loads[device.slot] += request.prefill_left * self._model.prefill_tokens_per_s + 1
+        device.add(request, self._now)
+        self._loads[device.slot] = device.load
         return device
 
     def _least_loaded(self) -> SimDevice:
         return self._devices[int(self._loads.argmin())]
 
-    def _finish_what_ended(self, device: SimDevice) -> None:
-        device.advance(self._now)
-        request = device.take_prompt()
-        if request is not None:
-            request.first_token_at = self._now
-            device.start_answer(request, request.arrival.output_tokens - 1, next(self._order))
-        while (done := device.take_answer()) is not None:
-            self._complete(done)
-        self._update(device)
-
     def _complete(self, request: SimRequest) -> None:
         ttft = request.first_token_at - request.arrival.at
         itl = (self._now - request.first_token_at) / max(1, request.arrival.output_tokens - 1)
         self._ttfts.append(ttft)
+        self._itls.append(itl)
         self._tally.done += 1
         self._tally.met += ttft <= self._objectives.ttft_s and itl <= self._objectives.itl_s
 
-    def _update(self, device: SimDevice) -> None:
-        """After a change: its pace, its load and its next event."""
-        device.set_paces(len(self._devices))
+    def _disturb(self, device: SimDevice) -> None:
+        """Something has come to a device, or its peers are others now: it plans anew as soon as it can."""
+        if device.ends is None:
+            self._begin(device)
+        else:
+            before = device.ends
+            device.cut(self._now)
+            if device.ends != before:
+                self._expect(device)
+
+    def _begin(self, device: SimDevice) -> None:
+        device.begin(self._now, len(self._devices))
+        self._loads[device.slot] = device.load
+        self._expect(device)
+
+    def _expect(self, device: SimDevice) -> None:
+        """Put its next event among the others'."""
         device.version += 1
-        if not math.isinf(self._loads[device.slot]):
-            self._loads[device.slot] = device.load
-        at = device.next_event()
-        if at is not None:
-            heapq.heappush(self._events, (max(at, self._now), next(self._order), device, device.version))
+        if device.ends is not None:
+            heapq.heappush(self._events, (max(device.ends, self._now), next(self._order), device, device.version))
+
+    def _step_seconds(self, tokens: int, answers: int, devices: int) -> float:
+        key = tokens, answers, devices
+        if (known := self._step_times.get(key)) is None:
+            known = self._step_times[key] = float(self._model.step_seconds(*key))
+        return known
