@@ -63,7 +63,7 @@ def _cell(plan: str, intent: Intent | Literal["any"], runs: Sequence[MeasuredRun
     latency = np.array([run.latency_ms for run in runs])
     device = np.array([run.device_seconds for run in runs])
     has_answer = np.array([run.features is not None or run.answered for run in runs])
-    given = has_answer[:, None] & (confidences[:, None] >= np.array(THRESHOLDS))
+    given = has_answer[:, None] & _given(runs, confidences)
     return Cell(
         plan=plan,
         intent=intent,
@@ -77,3 +77,14 @@ def _cell(plan: str, intent: Intent | Literal["any"], runs: Sequence[MeasuredRun
         device_seconds=float(device.mean()),
         device_seconds_p95=float(np.quantile(device, 0.95)),
     )
+
+
+def _given(runs: Sequence[MeasuredRun], confidences: Vector) -> npt.NDArray[np.bool_]:
+    """Whether an answer there is would be given at each threshold [runs, thresholds].
+
+    Where a profile withholds at all it also withholds what is less likely right than that there is no answer.
+    """
+    thresholds = np.array(THRESHOLDS)
+    no_answer = np.array([0.0 if run.features is None else run.features.no_answer for run in runs])
+    likely = confidences >= no_answer
+    return (confidences[:, None] >= thresholds) & (likely[:, None] | (thresholds <= 0))

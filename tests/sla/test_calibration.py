@@ -188,6 +188,14 @@ def test_a_run_without_an_answer_is_never_given_nor_wrong() -> None:
     assert set(cell.given) == set(cell.wrong) == {0.0}
 
 
+def test_an_answer_less_likely_right_than_that_there_is_none_counts_as_withheld() -> None:
+    runs = simulate(SOME[:1], 60)
+    sure = [replace(run, features=replace(run.features, no_answer=0.999)) for run in runs if run.features is not None]
+    cell = fit_calibration(sure, SPACE, source=MEASURED, seconds_per_passage=0.02).by_plan[SOME[0].key]["any"]
+    assert cell.given[0] == 1.0  # a threshold of zero withholds nothing
+    assert set(cell.given[1:]) == {0.0}
+
+
 def test_runs_of_unknown_plans_and_no_runs_are_refused() -> None:
     runs = simulate(SOME[:1], 3)
     with pytest.raises(CalibrationError, match="no runs"):
