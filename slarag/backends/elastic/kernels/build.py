@@ -1,4 +1,4 @@
-"""Compiles `kernels.cpp` once per machine and source, and loads it."""
+"""Compiles `kernels.cpp` and its headers once per machine and source, and loads them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
-_FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC")
+_FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-pthread", "-Wno-psabi")
 _COMPILERS = ("c++", "g++", "clang++")
 _COMPILE_SECONDS = 120
 
@@ -50,7 +50,8 @@ def cache_folder() -> Path:
 
 def _key(compiler: str) -> str:
     """What the result depends on: source, flags, compiler, and what the processor can."""
-    parts = [SOURCE.read_bytes(), " ".join(_FLAGS).encode(), os.path.realpath(compiler).encode(), _processor().encode()]
+    sources = [file.read_bytes() for file in (SOURCE, *sorted(SOURCE.parent.glob("*.h")))]
+    parts = [*sources, " ".join(_FLAGS).encode(), os.path.realpath(compiler).encode(), _processor().encode()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 

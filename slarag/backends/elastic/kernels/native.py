@@ -17,17 +17,19 @@ from ..models.paged import PagedKV
 from .build import library
 
 _MOST_ROWS = 32
-"""Of a matrix product; with more, torch is as fast or faster (measured: 256 x 512 in bfloat16 on one Zen 4 core)."""
+"""Of a matrix product where sixteen lanes are several registers: with more, torch is as fast or faster."""
 _MOST_ROWS_OF_AN_EXPERT = 16
 _P, _I, _F = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
 _SIGNATURES: dict[str, list[Any]] = {
-    "linear": [_P, _I, _I, _P, _I, _P],
+    "linear": [_P, _I, _I, _P, _P, _I, _P],
+    "feed_forward": [_P, _I, _P, _P, _I, _I, _P],
     "add_norm": [_P, _P, _I, _I, _P, _F, _P],
     "route": [_P, _I, _I, _I, _I, _P, _P],
     "prepare": [_P, _I, _I, _P, _P, _P, _P, _F, _P, _P, _P, _P],
     "attend": [_P, _I, _P, _I, _I, _P, _P, _P, _I, _P, _F, _P],
+    "attend_spans": [_P, _I, _P, _I, _I, _P, _P, _F, _P],
     "mix_experts": [_P, _I, _I, _I, _P, _I, _P, _P, _I, _P],
-    "run_groups": [_I, _I, _P, _P, _I],
+    "run_groups": [_I, _I, _P, _I, _P, _I],
 }
 
 
@@ -44,20 +46,42 @@ class NativeOperations(Operations):
         found = library()
         if found is None:
             raise RuntimeError("no kernels on this machine")
+        self._library = found
+        self._is_wide = bool(found.is_wide())
+        self._threads = 0
         self._call: dict[str, Callable[..., None]] = {}
         for name, types in _SIGNATURES.items():
             function = getattr(found, f"{name}_{config.dtype}")
             function.argtypes, function.restype = types, None
             self._call[name] = function
 
+    def use_threads(self, threads: int, tokens: int) -> None:
+        """See `Operations.use_threads`. What is left to torch is small, and its waiting threads would be in the way."""
+        if not self._is_wide:
+            super().use_threads(threads, tokens)
+        elif threads != self._threads:
+            self._threads = threads
+            self._library.set_threads(_I(threads))
+            torch.set_num_threads(1)
+
     def linear(self, rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """See `Operations.linear`."""
         count, inputs = rows.shape
-        if count > _MOST_ROWS or bias is not None:
+        if self._is_for_torch(count):
             return super().linear(rows, weight, bias)
         outputs = len(weight)
         out = rows.new_empty((count, outputs))
-        self._call["linear"](rows.data_ptr(), count, inputs, weight.data_ptr(), outputs, out.data_ptr())
+        added = None if bias is None else bias.data_ptr()
+        self._call["linear"](rows.data_ptr(), count, inputs, weight.data_ptr(), added, outputs, out.data_ptr())
+        return out
+
+    def feed_forward(self, rows: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+        """See `Operations.feed_forward`."""
+        if self._is_for_torch(len(rows)):
+            return super().feed_forward(rows, gate_up, down)
+        out = torch.empty_like(rows)
+        weights = gate_up.data_ptr(), down.data_ptr(), *down.shape
+        self._call["feed_forward"](rows.data_ptr(), len(rows), *weights, out.data_ptr())
         return out
 
     def add_norm(self, hidden: Tensor, delta: Tensor | None, weight: Tensor) -> Tensor:
@@ -83,27 +107,22 @@ class NativeOperations(Operations):
         places = [t.data_ptr() for t in (*step.rotation, batch.blocks, batch.offsets)]
         self._call["prepare"](packed.data_ptr(), len(packed), config.num_heads, data, sizes, *norms, *places)
         mixed = packed.new_empty((len(packed), config.num_heads * config.head_dim))
-        if len(batch.decode_rows):
-            self._decode(packed, step, mixed)
+        queries, ends = (packed.data_ptr(), packed.shape[1]), (config.head_dim**-0.5, mixed.data_ptr())
+        if rows := len(batch.decode_rows):
+            table, lengths = batch.decode_table, batch.decode_lengths.data_ptr()
+            of_rows = batch.decode_rows.data_ptr(), rows, config.num_heads
+            blocks = table.data_ptr(), table.shape[1], lengths
+            self._call["attend"](*queries, *of_rows, data, sizes, *blocks, *ends)
         if batch.prefills:
-            heads = packed.view(len(packed), -1, config.head_dim)
-            queries, keys, values = heads.split((config.num_heads, config.num_kv_heads, config.num_kv_heads), dim=1)
-            self.attend_prefills(queries, keys, values, step, mixed.view(len(mixed), config.num_heads, -1))
+            spans = batch.prefill_spans.buffer_info()[0], len(batch.prefills), config.num_heads
+            self._call["attend_spans"](*queries, *spans, data, sizes, *ends)
         return mixed
-
-    def _decode(self, packed: Tensor, step: AttentionStep, mixed: Tensor) -> None:
-        batch, heads = step.batch, self.config.num_heads
-        data, sizes = _layer_of(step.cache, step.layer)
-        rows, table, lengths = batch.decode_rows, batch.decode_table, batch.decode_lengths
-        queries = packed.data_ptr(), packed.shape[1], rows.data_ptr(), len(rows), heads
-        blocks = table.data_ptr(), table.shape[1], lengths.data_ptr()
-        self._call["attend"](*queries, data, sizes, *blocks, self.config.head_dim**-0.5, mixed.data_ptr())
 
     def mix_experts(self, experts: ExpertWeights, hidden: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
         """See `Operations.mix_experts`."""
         tokens, k = chosen.shape
         count = len(experts.views)
-        if tokens * k > _MOST_ROWS_OF_AN_EXPERT * count:
+        if not self._is_wide and tokens * k > _MOST_ROWS_OF_AN_EXPERT * count:
             return super().mix_experts(experts, hidden, chosen, weights)
         out = torch.empty_like(hidden)
         sizes = tokens, self.config.hidden_size, self.config.moe_intermediate_size, experts.addresses.data_ptr(), count
@@ -117,18 +136,22 @@ class NativeOperations(Operations):
         for share in shares:
             row_bytes = share.rows.stride(0) * share.rows.element_size()
             rows, out = share.rows.data_ptr(), share.out.data_ptr()
-            few = [group for group in share.groups if group[2] <= _MOST_ROWS]
+            few = [group for group in share.groups if not self._is_for_torch(group[2])]
             entries += [(e, rows + start * row_bytes, out + start * row_bytes, count) for e, start, count in few]
             if len(few) < len(share.groups):
-                many = [group for group in share.groups if group[2] > _MOST_ROWS]
+                many = [group for group in share.groups if self._is_for_torch(group[2])]
                 super().run_shares(experts, [Share(many, share.rows, share.out)])
         flat = array("q", [value for entry in sorted(entries) for value in entry])
-        sizes = self.config.hidden_size, self.config.moe_intermediate_size, experts.addresses.data_ptr()
-        self._call["run_groups"](*sizes, flat.buffer_info()[0], len(entries))
+        sizes = self.config.hidden_size, self.config.moe_intermediate_size
+        where = experts.addresses.data_ptr(), len(experts.views)
+        self._call["run_groups"](*sizes, *where, flat.buffer_info()[0], len(entries))
+
+    def _is_for_torch(self, rows: int) -> bool:
+        return rows > _MOST_ROWS and not self._is_wide
 
 
 def _layer_of(cache: PagedKV, layer: int) -> tuple[int, Any]:
-    """Where a layer of the first block is, and the sizes that `kernels.cpp` calls `Cache`."""
+    """Where a layer of the first block is, and the sizes that `attention.h` calls `Cache`."""
     data = cache.data
     sizes = (data.stride(0), data.stride(2), data.shape[3], data.shape[4], data.shape[5])
     return data.data_ptr() + layer * data.stride(1) * data.element_size(), (_I * 5)(*sizes)

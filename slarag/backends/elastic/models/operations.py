@@ -14,6 +14,9 @@ from .config import Qwen3MoeConfig
 from .experts import ExpertWeights, Group, Share, combine, gated_mlp, group_rows
 from .paged import Batch, PagedKV, Prefill
 
+_FEW_TOKENS = 64
+"""A step of so many takes one thread: waking others costs more than they save."""
+
 
 @dataclass(frozen=True, slots=True)
 class AttentionStep:
@@ -33,9 +36,17 @@ class Operations:
     def __init__(self, config: Qwen3MoeConfig) -> None:
         self.config = config
 
+    def use_threads(self, threads: int, tokens: int) -> None:
+        """Compute the next step, of so many tokens, on up to `threads` threads."""
+        torch.set_num_threads(1 if tokens <= _FEW_TOKENS else threads)
+
     def linear(self, rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """rows: [n, inputs]. weight: [outputs, inputs]. Returns [n, outputs]."""
         return F.linear(rows, weight, bias)
+
+    def feed_forward(self, rows: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+        """SwiGLU of rows [n, hidden] through gate_up [2 * inner, hidden] and down [hidden, inner]."""
+        return gated_mlp(rows, gate_up, down)
 
     def add_norm(self, hidden: Tensor, delta: Tensor | None, weight: Tensor) -> Tensor:
         """Add `delta` to `hidden` in place; returns the RMS norm of the sum. All [tokens, hidden]."""
@@ -66,13 +77,13 @@ class Operations:
         rows = step.batch.decode_rows
         if len(rows):
             mixed[rows] = _decode(queries[rows], step)
-        self.attend_prefills(queries, keys, values, step, mixed)
+        self._attend_prefills(queries, keys, values, step, mixed)
         return mixed.flatten(1)
 
-    def attend_prefills(
+    def _attend_prefills(
         self, queries: Tensor, keys: Tensor, values: Tensor, step: AttentionStep, mixed: Tensor
     ) -> None:
-        """Attention of the segments with more than one token into `mixed`; all [tokens, heads, size]."""
+        """Of the segments with more than one token, into `mixed`; all [tokens, heads, size]."""
         for prefill in step.batch.prefills:
             if prefill.mask is None:
                 found = keys[prefill.rows].transpose(0, 1)[None], values[prefill.rows].transpose(0, 1)[None]

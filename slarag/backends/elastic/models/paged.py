@@ -6,6 +6,7 @@ that carrying a sequence to another device copies whole blocks. (Paged attention
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -97,6 +98,13 @@ class Batch:
         block_tokens = self.block_tokens
         inside = torch.arange(self.decode_table.shape[1] * block_tokens) < self.decode_lengths[:, None]
         return inside[:, None, None, :]
+
+    @cached_property
+    def prefill_spans(self) -> array[int]:
+        """Of each segment in `prefills`: first row, new tokens, position of the first, address of its table."""
+        spans = ((p.rows.start, p.rows.stop - p.rows.start, p) for p in self.prefills)
+        flat = ((row, count, p.context - count, p.table.data_ptr()) for row, count, p in spans)
+        return array("q", [value for span in flat for value in span])
 
     @classmethod
     def of(cls, segments: Sequence[Segment], block_tokens: int) -> Batch:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .checkpoint import Checkpoint
 from .config import Qwen3MoeConfig
-from .experts import Experts, gated_mlp, read_tensor
+from .experts import Experts, read_tensor
 from .layout import shared_tensors
 from .operations import AttentionStep, Operations
 from .paged import Batch, PagedKV
@@ -26,9 +26,12 @@ def load_shared(checkpoint: Checkpoint, config: Qwen3MoeConfig) -> dict[str, Ten
 
 
 class Qwen3Moe:
-    """The model over weights named as in `layout.shared_tensors`."""
+    """The model over weights named as in `layout.shared_tensors`. threads: most of a step."""
 
-    def __init__(self, operations: Operations, weights: Mapping[str, Tensor], experts: Experts) -> None:
+    def __init__(
+        self, operations: Operations, weights: Mapping[str, Tensor], experts: Experts, *, threads: int = 1
+    ) -> None:
+        self._threads = threads
         self.config = operations.config
         self._operations = operations
         self._weights = weights
@@ -40,6 +43,7 @@ class Qwen3Moe:
     @torch.inference_mode()
     def forward(self, batch: Batch, cache: PagedKV) -> Tensor:
         """Run the batch's tokens and store their keys and values; returns the final states [tokens, hidden]."""
+        self._operations.use_threads(self._threads, len(batch.tokens))
         hidden = F.embedding(batch.tokens, self._weights["embed"])
         rotation = self._rotation(batch.positions)
         delta: Tensor | None = None
@@ -75,7 +79,8 @@ class Qwen3Moe:
     def _feed_forward(self, layer: int, hidden: Tensor) -> Tensor:
         prefix = f"layers.{layer}."
         if not self.config.is_sparse(layer):
-            return gated_mlp(hidden, self._weights[prefix + "gate_up"], self._weights[prefix + "down"])
+            weights = self._weights[prefix + "gate_up"], self._weights[prefix + "down"]
+            return self._operations.feed_forward(hidden, *weights)
         scores = self._operations.linear(hidden, self._weights[prefix + "router"])
         chosen, weights = self._operations.route(scores)
         return self._experts.run(layer, hidden, chosen, weights)

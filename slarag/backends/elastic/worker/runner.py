@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..choice import GREEDY, UNKNOWN_TOKEN, Sampling
@@ -14,17 +13,13 @@ from ..models.paged import Batch, PagedKV, Segment
 from ..models.qwen3_moe import Qwen3Moe
 from .sampling import Sampled, sample
 
-_FEW_TOKENS = 64
-"""A step of so many takes one thread: waking others costs more than they save."""
-
 
 class StepRunner:
-    """Runs steps of a model over a device's cache. threads: of a step with many tokens."""
+    """Runs steps of a model over a device's cache."""
 
-    def __init__(self, model: Qwen3Moe, cache: PagedKV, threads: int) -> None:
+    def __init__(self, model: Qwen3Moe, cache: PagedKV) -> None:
         self._model = model
         self._cache = cache
-        self._threads = threads
         self._tables: dict[int, list[int]] = {}
         self._newest: dict[int, int] = {}
 
@@ -42,8 +37,6 @@ class StepRunner:
             self._newest.pop(sequence, None)
         segments = [self._segment(*fields) for fields in step["segments"]]
         batch = Batch.of(segments, self._cache.block_tokens)
-        if self._threads > 1:
-            torch.set_num_threads(1 if len(batch.tokens) <= _FEW_TOKENS else self._threads)
         states = self._model.forward(batch, self._cache)
         chosen = [index for index, choice in enumerate(step["sample"]) if choice is not None]
         sampled = self._sample(states[batch.last_rows[chosen]], step, segments, chosen) if chosen else []

@@ -144,8 +144,8 @@ class _Device:
             self.add_peer(peer, files[2 + 2 * index : 4 + 2 * index])
         self.experts = DistributedExperts(self.exchange, self.memory, self._operations)
         self.experts.place(owners_of(message["owners"]), (), lambda: None)
-        model = Qwen3Moe(self._operations, self.memory.weights(), self.experts)
-        self._runner = StepRunner(model, self.memory.cache(), message["threads"])
+        model = Qwen3Moe(self._operations, self.memory.weights(), self.experts, threads=message["threads"])
+        self._runner = StepRunner(model, self.memory.cache())
         simulated = message["simulated"] and SimulatedDevice.from_message(message["simulated"])
         self._pacer = simulated and Pacer(simulated, layout.config, layout.dtype, self.exchange.pump)
 
