@@ -3,10 +3,11 @@
     python bench/pool_live.py --trace TRACE --minutes 10 --speedup 4 --json
 
 The pool is real: processes, HTTP, resizes, a tiny model with random weights. Its devices are paced as accelerators that
-serve the model whose sizes are below. First a few steps and two resizes are measured and a service model is fitted to
-them; then the trace's first minutes are replayed, quicker by `--speedup` and with requests shorter by `--shorten`; then
-the simulator replays the same under the same policy. What comes out is simulated, twice: once by the clock, once by
-arithmetic. `late_share` says how much of the steps' time this host was too slow; near 0, or the figures mean little.
+serve the model whose sizes are below. First a few steps and resizes are measured: what a step takes beyond its model,
+and how long a resize lasts. Then the trace's first minutes are replayed, quicker by `--speedup` and with requests
+shorter by `--shorten`; then the simulator replays the same under the same policy. What comes out is simulated, twice:
+once by the clock, once by arithmetic. `late_share` says how much of the steps' time this host was too slow; near 0, or
+the figures mean little.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import httpx
+import numpy as np
 from _common import document, share, show, spread
 
 from slarag.backends.elastic.cluster.options import PoolOptions
@@ -32,16 +34,18 @@ from slarag.backends.elastic.measured_steps import measure_steps
 from slarag.backends.elastic.models.config import Qwen3MoeConfig
 from slarag.backends.elastic.models.random_model import make_random_model
 from slarag.backends.elastic.pacing import SimulatedDevice, load_device_profile
+from slarag.backends.elastic.roofline import ProfiledCost
 from slarag.backends.elastic.serve.engine import PoolEngine
 from slarag.backends.elastic.serve.sequence import GenerationOptions
 from slarag.backends.pool.controller import PoolController
 from slarag.backends.pool.driver import HttpPool
 from slarag.backends.pool.policy import ForecastPolicy, PolicyLimits
 from slarag.backends.pool.service import Objectives, ServiceModel
-from slarag.backends.pool.simulator import Simulator
+from slarag.backends.pool.simulator import SimulatedRun, Simulator
 from slarag.backends.pool.trace import Arrival, load_trace
 
 TOKEN = "bench"
+QUANTILES = (0.5, 0.9, 0.99)
 SERVED = Qwen3MoeConfig(
     vocab_size=320,
     hidden_size=64,
@@ -68,12 +72,11 @@ QWEN3_30B_A3B = Qwen3MoeConfig(
 
 @dataclass(slots=True)
 class Live:
-    """What the clients saw. met: requests within both objectives. device_seconds: from command to gone."""
+    """What the clients saw. ttfts and itls: by request. device_seconds: from command to gone."""
 
     engine: PoolEngine
-    objectives: Objectives
-    met: int = 0
-    done: int = 0
+    ttfts: list[float] = field(default_factory=list[float])
+    itls: list[float] = field(default_factory=list[float])
     device_seconds: float = 0.0
     peak: int = 0
 
@@ -96,9 +99,13 @@ class Live:
         asked = time.monotonic()
         outputs = self.engine.outputs_of(self.engine.submit(prompt, options))
         times = [time.monotonic() async for output in outputs if output.token is not None]
-        itl_s = (times[-1] - times[0]) / max(1, len(times) - 1)
-        self.done += 1
-        self.met += times[0] - asked <= self.objectives.ttft_s and itl_s <= self.objectives.itl_s
+        self.ttfts.append(times[0] - asked)
+        self.itls.append((times[-1] - times[0]) / max(1, len(times) - 1))
+
+    def met(self, objectives: Objectives) -> int:
+        """Requests within both."""
+        times = zip(self.ttfts, self.itls, strict=True)
+        return sum(ttft <= objectives.ttft_s and itl <= objectives.itl_s for ttft, itl in times)
 
     async def _count_devices(self) -> None:
         before = time.monotonic()
@@ -145,26 +152,56 @@ async def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         simulated=device,
         page_bytes=4096,
         kv_blocks=1024,
-        max_batch_tokens=args.chunk + args.batch,
+        max_batch_tokens=args.chunk,
         max_sequences=args.batch,
         hang_seconds=30.0,
         standbys=2,
     )
     engine = await PoolEngine.start(options, max_waiting=100_000)
     try:
-        lengths = [args.chunk // 8, args.chunk // 2, args.chunk]
-        samples = await measure_steps(engine, prompts=lengths, batches=(1, args.batch // 4, args.batch))
-        up_s, down_s = await switch_seconds(engine, args.devices)
-        model = ServiceModel.fit(
-            samples, chunk_tokens=args.chunk, max_answers=args.batch, scale_up_s=up_s, scale_down_s=down_s
-        )
-        return await compare(args, engine, model)
+        trace = prepared(args)
+        model, figures = await calibrated(args, engine, device, trace)
+        return await compare(args, engine, model, trace) | figures
     finally:
         await engine.aclose()
 
 
-async def compare(args: argparse.Namespace, engine: PoolEngine, model: ServiceModel) -> dict[str, Any]:
-    trace, objectives = prepared(args), Objectives(ttft_s=args.ttft, itl_s=args.itl)
+async def calibrated(
+    args: argparse.Namespace, engine: PoolEngine, device: SimulatedDevice, trace: Sequence[Arrival]
+) -> tuple[ServiceModel, dict[str, Any]]:
+    """What the simulator takes a device and a resize to cost, and how that compares with measured steps."""
+    up_s, down_s = await switch_seconds(engine, args.devices)
+    prompt = sum(arrival.input_tokens for arrival in trace) / len(trace)
+    answer = sum(arrival.output_tokens for arrival in trace) / len(trace)
+    cost = ProfiledCost(
+        device=device,
+        config=SERVED,
+        dtype=engine.cluster.layout.dtype,
+        prompt_tokens=prompt,
+        context_tokens=prompt + answer / 2,
+    )
+    prompts = (args.chunk // 8, args.chunk // 2, args.chunk - args.batch)
+    samples = await measure_steps(engine, prompts=prompts, batches=(1, args.batch // 2), rounds=1)
+    model = ServiceModel(
+        cost=cost.measured(samples),
+        max_batch_tokens=args.chunk,
+        max_sequences=args.batch,
+        scale_up_s=up_s,
+        scale_down_s=down_s,
+    )
+    ratios = [s.seconds / float(cost.seconds(s.prompt_tokens, s.answers, s.devices)) for s in samples]
+    return model, {
+        "measured_over_modelled_step": spread(ratios, ""),
+        "scale_up_s": spread([up_s], "s"),
+        "scale_down_s": spread([down_s], "s"),
+    }
+
+
+async def compare(
+    args: argparse.Namespace, engine: PoolEngine, model: ServiceModel, trace: Sequence[Arrival]
+) -> dict[str, Any]:
+    """Replay live under the policy, and in the simulator."""
+    objectives = Objectives(ttft_s=args.ttft, itl_s=args.itl)
     limits = PolicyLimits(ceiling=args.ceiling)
     transport = httpx.ASGITransport(build_app(engine, model="tiny", token=TOKEN))
     driver = HttpPool(
@@ -178,7 +215,7 @@ async def compare(args: argparse.Namespace, engine: PoolEngine, model: ServiceMo
     await driver.observe()
     controller = PoolController(driver, ForecastPolicy(model, objectives, limits), interval_s=args.interval)
     controlling = asyncio.create_task(controller.run())
-    live = Live(engine, objectives)
+    live = Live(engine)
     try:
         await live.replay(trace)
     finally:
@@ -189,7 +226,7 @@ async def compare(args: argparse.Namespace, engine: PoolEngine, model: ServiceMo
     late = await late_share(engine)
     simulator = Simulator(model, objectives, trace, devices=args.devices, standbys=2, interval_s=args.interval)
     simulated = simulator.run(ForecastPolicy(model, objectives, limits))
-    met = share(live.met, live.done)
+    met = share(live.met(objectives), len(live.ttfts))
     return {
         "live_attainment": met,
         "simulator_attainment": share(round(simulated.attainment * simulated.requests), simulated.requests),
@@ -198,13 +235,19 @@ async def compare(args: argparse.Namespace, engine: PoolEngine, model: ServiceMo
         "simulator_device_seconds": spread([simulated.device_seconds], "s"),
         "live_peak_devices": spread([float(live.peak)], ""),
         "simulator_peak_devices": spread([float(simulated.peak_devices)], ""),
+        **quantiles(live, simulated),
         "late_share": spread([late], "share"),
-        "fitted_prefill_tokens_per_s": spread([model.prefill_tokens_per_s], "1/s"),
-        "fitted_step_base_s": spread([model.step_base_s], "s"),
-        "fitted_step_per_answer_s": spread([model.step_per_answer_s], "s"),
-        "fitted_overlap": spread([model.overlap], "share"),
-        "scale_up_s": spread([model.scale_up_s], "s"),
-        "scale_down_s": spread([model.scale_down_s], "s"),
+    }
+
+
+def quantiles(live: Live, simulated: SimulatedRun) -> dict[str, Any]:
+    """Of the times to the first token, and of each request's mean time between tokens."""
+    pairs = {"ttft": (live.ttfts, simulated.ttfts), "itl": (live.itls, simulated.itls)}
+    return {
+        f"{side}_{name}_p{round(100 * q)}_s": spread([float(np.quantile(values, q))], "s")
+        for name, sides in pairs.items()
+        for q in QUANTILES
+        for side, values in zip(("live", "simulator"), sides, strict=True)
     }
 
 
@@ -216,12 +259,12 @@ def main() -> None:
     parser.add_argument("--shorten", type=int, default=8, help="requests have so many times fewer tokens")
     parser.add_argument("--device", default="ascend_910b", help="a shipped profile or a file")
     parser.add_argument("--slowdown", type=float, default=10.0, help="seconds here for one of the device's")
-    parser.add_argument("--chunk", type=int, default=128, help="tokens of prompts in a step")
+    parser.add_argument("--chunk", type=int, default=128, help="tokens of a step")
     parser.add_argument("--batch", type=int, default=32, help="sequences of a device")
     parser.add_argument("--devices", type=int, default=2, help="at the start")
-    parser.add_argument("--ceiling", type=int, default=6)
+    parser.add_argument("--ceiling", type=int, default=8)
     parser.add_argument("--interval", type=float, default=2.0, help="seconds between decisions")
-    parser.add_argument("--ttft", type=float, default=2.0, help="objective, seconds here")
+    parser.add_argument("--ttft", type=float, default=2.5, help="objective, seconds here")
     parser.add_argument("--itl", type=float, default=0.4, help="objective, seconds here")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()

@@ -50,7 +50,7 @@ def page(seconds: list[float]) -> str:
     return "\n".join(histogram.lines(NAME))
 
 
-@given(st.lists(st.floats(0, 100), max_size=50), st.sampled_from([0.01, 0.1, 1.0, 10.0, 60.0]))
+@given(st.lists(st.floats(0, 100), max_size=50), st.sampled_from([0.01, 0.1, 1.0, 10.0, 40.0]))
 def test_attainment_at_a_bound_is_the_share_within_it(seconds: list[float], bound: float) -> None:
     share = share_within(page(seconds), NAME, bound)
     if seconds:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from slarag.backends.elastic.cluster.cluster import Cluster
@@ -20,8 +21,9 @@ from slarag.backends.elastic.pacing import (
     SimulatedDevice,
     load_device_profile,
     shipped_profiles,
-    step_work,
 )
+from slarag.backends.elastic.roofline import ProfiledCost, step_work
+from slarag.backends.pool.service import StepSample
 from slarag.sla.errors import DataError
 
 from .conftest import TINY
@@ -90,6 +92,22 @@ def test_over_more_devices_each_reads_fewer_experts_and_sends_more() -> None:
     assert read == sorted(read, reverse=True)
     assert sent == sorted(sent)
     assert works[0].flops == works[2].flops
+
+
+def test_the_simulators_steps_are_those_of_the_pacer() -> None:
+    device = SimulatedDevice(profile=ROUND, time_scale=3.0, stands_for=TINY)
+    cost = ProfiledCost(device=device, config=TINY, dtype="float32", prompt_tokens=20, context_tokens=31)
+    for devices in (1, 2, 4):
+        # A whole prompt of 20 tokens beside four answers, each with 30 tokens before its newest.
+        step = step_work(TINY, "bfloat16", [(0, 20), *[(30, 1)] * 4], devices=devices)
+        assert float(cost.seconds(20, 4, devices)) == pytest.approx(3.0 * step.seconds_on(ROUND), rel=1e-3)
+    sizes = np.array([1.0, 2.0, 4.0])
+    assert cost.seconds(20, 4.0, sizes) == pytest.approx([float(cost.seconds(20, 4, n)) for n in (1, 2, 4)])
+    samples = [
+        StepSample(20, b, float(cost.seconds(20, b, 2)) + extra, 2) for b, extra in ((1, 0.1), (2, 0.2), (3, 0.9))
+    ]
+    assert cost.measured(samples).extra_s == pytest.approx(0.2)
+    assert cost.measured([replace(sample, seconds=0.0) for sample in samples]).extra_s == 0.0
 
 
 def test_a_step_that_was_too_slow_is_counted_as_late() -> None:

@@ -20,13 +20,16 @@ _SHORT_PROMPT = 4
 async def measure_steps(
     engine: PoolEngine, *, prompts: Sequence[int] = (32, 128, 256), batches: Sequence[int] = (1, 4, 12), rounds: int = 2
 ) -> list[StepSample]:
-    """Measure an otherwise idle pool. prompts: lengths that fit one step. batches: answers on each device at a time."""
+    """Measure an otherwise idle pool at its present size.
+
+    prompts: lengths; the last must fit one step beside the most answers. batches: answers on each device at a time.
+    """
     samples: list[StepSample] = []
     for turn in range(rounds):
-        samples += [StepSample(tokens, 0, await _first_token(engine, tokens, turn)) for tokens in prompts]
-        samples += [StepSample(0, batch, await _pace(engine, batch, turn)) for batch in batches]
-        most = prompts[-1]
-        samples += [StepSample(most, batch, await _slowed(engine, batch, most, turn)) for batch in batches]
+        size, most = engine.size, prompts[-1]
+        samples += [StepSample(tokens, 0, await _first_token(engine, tokens, turn), size) for tokens in prompts]
+        samples += [StepSample(0, batch, await _pace(engine, batch, turn), size) for batch in batches]
+        samples += [StepSample(most, batch, await _slowed(engine, batch, most, turn), size) for batch in batches]
     return samples
 
 

@@ -1,22 +1,21 @@
-"""`sim` devices: real workers that take as long for a step as an accelerator would, by a roofline.
+"""`sim` devices: real workers that take as long for a step as an accelerator would, by `roofline`.
 
-A step's modelled time is the longer of its arithmetic at the device's peak and its memory traffic at the device's
-bandwidth, then its traffic to other devices, then a fixed overhead (Williams et al., Roofline, CACM 2009). The worker
-computes the step for real, which must be quicker, and waits for the rest. So a pool wider than this host's cores
-behaves like one of accelerators; every figure from it is simulated.
+The worker computes the step for real, which must be quicker, and waits for the rest. So a pool wider than this host's
+cores behaves like one of accelerators; every figure from it is simulated.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from ...sla.errors import DataError
-from .models.config import BYTES_OF, DType, Qwen3MoeConfig
+from .models.config import DType, Qwen3MoeConfig
+from .roofline import step_work
 
 _FOLDER = Path(__file__).parent / "devices"
 _SUFFIX = ".yaml"
@@ -52,6 +51,10 @@ class SimulatedDevice:
     def capacity_bytes(self) -> int:
         """Of a device's arena."""
         return int(self.profile.memory_bytes * self.memory_scale)
+
+    def charged(self, config: Qwen3MoeConfig, dtype: DType) -> tuple[Qwen3MoeConfig, DType]:
+        """The sizes and the data type of the model whose work is charged, where that of `config` is done."""
+        return (config, dtype) if self.stands_for is None else (self.stands_for, "bfloat16")
 
     def to_message(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -98,58 +101,6 @@ def _checked(name: str, raw: Any) -> DeviceProfile:
     return DeviceProfile(name=str(given["name"]), **{key: float(value) for key, value in numbers.items()})
 
 
-@dataclass(frozen=True, slots=True)
-class StepWork:
-    """What a step asks of its device."""
-
-    flops: float
-    memory_bytes: float
-    link_bytes: float
-
-    def seconds_on(self, profile: DeviceProfile) -> float:
-        """By the roofline."""
-        busy = max(self.flops / profile.flops_per_s, self.memory_bytes / profile.memory_bytes_per_s)
-        return busy + self.link_bytes / profile.link_bytes_per_s + profile.step_overhead_s
-
-
-def step_work(config: Qwen3MoeConfig, dtype: DType, segments: Iterable[tuple[int, int]], *, devices: int) -> StepWork:
-    """The work of a step. segments: tokens before each sequence's new ones, and how many are new.
-
-    Experts are spread evenly over `devices`, and the others' steps are as large as this one: of its experts a device
-    reads those that any token chose, and computes as much for others as they do for it.
-    """
-    contexts = [(before, new) for before, new in segments]
-    tokens, size = sum(new for _, new in contexts), BYTES_OF[dtype]
-    sparse = len(config.sparse_layers)
-    shared, expert = _shared_elements(config), config.expert_elements
-    pairs = sum(new * (before + (new + 1) / 2) for before, new in contexts)
-    kv_width = config.num_kv_heads * config.head_dim * config.num_layers
-    flops = 2 * tokens * (shared + sparse * config.experts_per_token * expert)
-    flops += 4 * pairs * config.num_heads * config.head_dim * config.num_layers
-    flops += 2 * len(contexts) * config.vocab_size * config.hidden_size
-    read = shared + config.vocab_size * config.hidden_size + sparse * _experts_read(config, tokens, devices) * expert
-    read += 2 * kv_width * sum(before + new for before, new in contexts)
-    sent = 2 * tokens * config.experts_per_token * config.hidden_size * sparse * (devices - 1) / devices
-    return StepWork(flops, read * size, sent * size)
-
-
-def _shared_elements(config: Qwen3MoeConfig) -> int:
-    """Elements that every token passes, but experts and the vocabulary."""
-    attention = config.hidden_size * config.head_dim * 2 * (config.num_heads + config.num_kv_heads)
-    router = config.hidden_size * config.num_experts
-    dense = 3 * config.hidden_size * config.intermediate_size
-    sparse = len(config.sparse_layers)
-    return config.num_layers * attention + sparse * router + (config.num_layers - sparse) * dense
-
-
-def _experts_read(config: Qwen3MoeConfig, tokens: int, devices: int) -> float:
-    """Of a device's experts of one layer, those that some token chose, if choices are even."""
-    if not config.num_experts:
-        return 0.0
-    missed = (1 - config.experts_per_token / config.num_experts) ** (tokens * devices)
-    return config.num_experts / devices * (1 - missed)
-
-
 class Pacer:
     """Makes a worker's steps last as long as the modelled device would need.
 
@@ -161,15 +112,14 @@ class Pacer:
         self, device: SimulatedDevice, config: Qwen3MoeConfig, dtype: DType, idle: Callable[[int], None]
     ) -> None:
         self._device = device
-        self._config = device.stands_for or config
-        self._dtype: DType = "bfloat16" if device.stands_for else dtype
+        self._charged = device.charged(config, dtype)
         self._idle = idle
         self.late_s = 0.0
 
     def wait(self, segments: Sequence[tuple[int, int]], *, started: float, devices: int) -> float:
         """Wait until the step that began at `started` (`time.monotonic`) is over; returns its seconds."""
-        work = step_work(self._config, self._dtype, segments, devices=devices)
-        seconds = work.seconds_on(self._device.profile) * self._device.time_scale
+        work = step_work(*self._charged, segments, devices=devices)
+        seconds = float(work.seconds_on(self._device.profile)) * self._device.time_scale
         ends = started + seconds
         self.late_s += max(0.0, time.monotonic() - ends)
         while (left := ends - time.monotonic()) > 0:

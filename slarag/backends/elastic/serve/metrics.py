@@ -4,28 +4,38 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-_SECONDS = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0)
+# The upper bounds of vLLM's buckets, so that its dashboards and drivers read this pool as well.
+FIRST_TOKEN_S = (
+    *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0),
+    *(2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0),
+)
+BETWEEN_TOKENS_S = (
+    *(0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0),
+    *(2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0),
+)
 
 
-@dataclass(slots=True)
 class Histogram:
-    """Counts of seconds, cumulative as Prometheus wants them when printed."""
+    """Counts of seconds, cumulative as Prometheus wants them when printed. bounds: of its buckets, rising."""
 
-    counts: list[int] = field(default_factory=lambda: [0] * (len(_SECONDS) + 1))
-    total: float = 0.0
+    def __init__(self, bounds: Sequence[float] = FIRST_TOKEN_S) -> None:
+        self.bounds = tuple(bounds)
+        self.counts = [0] * (len(self.bounds) + 1)
+        self.total = 0.0
 
     def observe(self, seconds: float) -> None:
         """Count one duration."""
-        self.counts[bisect_left(_SECONDS, seconds)] += 1
+        self.counts[bisect_left(self.bounds, seconds)] += 1
         self.total += seconds
 
     def lines(self, name: str) -> list[str]:
         """As text."""
         lines = [f"# TYPE {name} histogram"]
         cumulative = 0
-        for bound, count in zip((*map(str, _SECONDS), "+Inf"), self.counts, strict=True):
+        for bound, count in zip((*map(str, self.bounds), "+Inf"), self.counts, strict=True):
             cumulative += count
             lines.append(f'{name}_bucket{{le="{bound}"}} {cumulative}')
         return [*lines, f"{name}_sum {self.total:.6f}", f"{name}_count {cumulative}"]
@@ -40,8 +50,8 @@ class Metrics:
     """
 
     time_to_first_token: Histogram = field(default_factory=Histogram)
-    inter_token_latency: Histogram = field(default_factory=Histogram)
-    time_per_output_token: Histogram = field(default_factory=Histogram)
+    inter_token_latency: Histogram = field(default_factory=lambda: Histogram(BETWEEN_TOKENS_S))
+    time_per_output_token: Histogram = field(default_factory=lambda: Histogram(BETWEEN_TOKENS_S))
     prompt_tokens: int = 0
     cached_tokens: int = 0
     generation_tokens: int = 0
