@@ -78,8 +78,13 @@ def _form(config: EncoderConfig) -> str:
 def _source_table(recipe: Recipe) -> str:
     lines = ["| file | used as | examples at most | derived | licence |", "|---|---|---|---|---|"]
     for source in recipe.sources:
-        derived = [f"{source.negatives} negatives"] if source.negatives else []
-        derived += [f"{source.answers_as_claims} answers as claims"] if source.answers_as_claims else []
+        made = {
+            "negatives": source.negatives,
+            "answers as claims": source.answers_as_claims,
+            "claims of conclusions": source.conclusions,
+            "opposites of claims": source.opposites,
+        }
+        derived = [f"{count} {what}" for what, count in made.items() if count]
         limit = source.limit if source.limit is not None else "all"
         lines.append(f"| {source.path} | {source.kind} | {limit} | {', '.join(derived) or '-'} | {source.licence} |")
     return "\n".join(lines)
