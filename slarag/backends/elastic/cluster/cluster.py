@@ -18,6 +18,7 @@ from .device import Device
 from .options import PoolOptions
 from .processes import Processes, WorkerProcess
 from .standbys import Standbys
+from .together import together
 from .watch import Watch
 
 _EXPERT_REGION = re.compile(r"layers\.(\d+)\.experts\.(\d+)")
@@ -163,12 +164,7 @@ class Cluster:
 
     async def tell_all(self, devices: Iterable[Device], call: str, files: Sequence[int] = (), /, **fields: Any) -> None:
         """A request to several devices at the same time; raises the first error after all have answered or failed."""
-        results = await asyncio.gather(
-            *(self.tell(device, call, files, **fields) for device in devices), return_exceptions=True
-        )
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
+        await together(*(self.tell(device, call, files, **fields) for device in devices))
 
     async def replace(self, device: Device) -> None:
         """Fence a device's worker and put another in its place, over the same memory. The caller holds `changing`.

@@ -2,27 +2,31 @@
 
 They go chunk by chunk: copied, then switched to by every worker between two calls of its own, then given back where
 they came from. Only the chunks that are between the first and the last of these exist twice, so that memory hardly
-peaks, and copying goes on while workers switch. (vpage-remap and P2P copies of ElasticMoE, arXiv 2510.02613, section
-4, which holds all of what moves twice.)
+peaks. The three go on at the same time: the manager always has the next chunk to copy, and workers are told once of all
+that arrived while they switched. (vpage-remap and P2P copies of ElasticMoE, arXiv 2510.02613, section 4, which holds
+all of what moves twice.)
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import AsyncExitStack
 from typing import TypeVar
 
 from ..device_layout import expert_region
 from ..memory.arena import Region
-from ..memory.client import MemoryClient
 from ..placement import Move
 from .cluster import Cluster
+from .memory_line import MemoryLine
 from .rebuilding import Rebuilding
+from .together import together
 from .transfer import Transfer
 
 _Key = TypeVar("_Key")
-_CHUNKS_IN_FLIGHT = 4
-_COPIES_AT_ONCE = 2
+_CHUNKS_IN_FLIGHT = 8
+_LINES = 2
+_COPIES_QUEUED = 4
 
 
 class Relocation:
@@ -43,7 +47,9 @@ class Relocation:
         self._room = asyncio.Semaphore(len(moves) if self._is_at_once else self._most_twice)
         self._transfer = Transfer(cluster.options, cluster.layout)
         self._allocated: dict[int, dict[str, Region]] = {}
+        self._arrived: list[tuple[Sequence[Move], MemoryLine]] = []
         self._switched: list[Move] = []
+        self._is_switching = False
         self._settling: list[asyncio.Task[None]] = []
 
     async def prepare(self) -> None:
@@ -65,33 +71,35 @@ class Relocation:
     async def run(self, at_chunk: Callable[[], None] = lambda: None) -> None:
         """Move everything; at_chunk is called before each chunk. What fails is undone by `undo`."""
         chunks = self._chunks()
-        copying = [self._copy(chunks, at_chunk) for _ in range(_COPIES_AT_ONCE)]
-        _raise_first(await asyncio.gather(*copying, return_exceptions=True))
-        if self._is_at_once:
-            await self._switch_at_once()
-        await self._settle()
-        await self._unmap(self._moves, lambda move: move.source)
+        async with AsyncExitStack() as stack:
+            client = self._cluster.memory.client
+            lines = [await stack.enter_async_context(MemoryLine.opened(client)) for _ in range(_LINES)]
+            try:
+                await together(*(self._copy(lines[i % _LINES], chunks, at_chunk) for i in range(_COPIES_QUEUED)))
+                if self._is_at_once:
+                    await self._switch_at_once(lines[0])
+            finally:
+                await self._settle()
+        # Addresses under which nothing is any more: nobody waits for that.
+        self._cluster.start_task(self._unmap(self._moves, lambda move: move.source))
 
-    async def _copy(self, chunks: Generator[Sequence[Move]], at_chunk: Callable[[], None]) -> None:
-        """Copy and switch to one chunk after the other, until none is left or one fails."""
-        client = MemoryClient(await asyncio.to_thread(self._cluster.memory.client.connect))
+    async def _copy(self, line: MemoryLine, chunks: Generator[Sequence[Move]], at_chunk: Callable[[], None]) -> None:
+        """Copy one chunk after the other, until none is left or one fails."""
         try:
             for chunk in chunks:
                 at_chunk()
-                await self._copy_chunk(client, chunk)
+                await self._copy_chunk(line, chunk)
                 if not self._is_at_once:
-                    self._switch(chunk)
+                    self._arrive(chunk, line)
         except BaseException:
             chunks.close()
             raise
-        finally:
-            client.close()
 
-    async def _copy_chunk(self, client: MemoryClient, chunk: Sequence[Move]) -> None:
+    async def _copy_chunk(self, line: MemoryLine, chunk: Sequence[Move]) -> None:
         for _ in chunk:
             await self._room.acquire()
         try:
-            copied = await asyncio.to_thread(self._transfer.experts, client, chunk)
+            copied = await self._transfer.experts(line, chunk)
         except BaseException:
             self._give_room(chunk)
             raise
@@ -117,29 +125,55 @@ class Relocation:
             for start in range(0, len(moves), size):
                 yield moves[start : start + size]
 
-    def _switch(self, moves: Sequence[Move]) -> None:
-        """From now on, new workers know; those that are there are told."""
+    def _arrive(self, chunk: Sequence[Move], line: MemoryLine) -> None:
+        self._arrived.append((chunk, line))
+        if not self._is_switching:
+            self._is_switching = True
+            self._settling.append(asyncio.create_task(self._switch_to_arrived()))
+
+    async def _switch_to_arrived(self) -> None:
+        """Switch to what has arrived, then to what has arrived meanwhile, and so on."""
+        arrived: list[tuple[Sequence[Move], MemoryLine]] = []
+        try:
+            while self._arrived:
+                arrived, self._arrived = self._arrived, []
+                await self._switch([move for chunk, _ in arrived for move in chunk])
+                self._settling += [asyncio.create_task(self._release(*each)) for each in arrived]
+        except BaseException:
+            for chunk, _ in [*arrived, *self._arrived]:
+                self._give_room(chunk)
+            self._arrived = []
+            raise
+        finally:
+            self._is_switching = False
+
+    async def _switch(self, moves: Sequence[Move]) -> None:
+        """From now on, new workers know; returns once no worker calls the old owners any more."""
         self._cluster.placement = self._cluster.placement.after(moves)
         self._switched += moves
-        self._settling.append(asyncio.create_task(self._release(moves)))
+        await self._cluster.place(self._lost)
 
-    async def _switch_at_once(self) -> None:
+    async def _switch_at_once(self, line: MemoryLine) -> None:
         if "page_remap" not in self._cluster.options.without:
-            self._switch(self._moves)
+            await self._switch(self._moves)
+            await self._release(self._moves, line)
             return
         rebuilding = Rebuilding(self._cluster, self._moves)
         await rebuilding.run()
         if "zero_copy" in self._cluster.options.without:
             await self.map()
-        self._switch(self._moves)
-        await self._settle()
+        await self._switch(self._moves)
+        await self._release(self._moves, line)
         await rebuilding.release()
 
-    async def _release(self, moves: Sequence[Move]) -> None:
-        """Once no worker calls the old owners any more, the memory of their copies goes."""
+    async def _release(self, moves: Sequence[Move], line: MemoryLine) -> None:
+        """Give back what was moved, on the line that copied it, so that the next chunk gets the memory that gets free.
+
+        The system can take ten times as long to give memory that it has not handed out for long.
+        """
         try:
-            await self._cluster.place(self._lost)
-            await self._free(moves, lambda move: move.source)
+            for number, names in _regions(moves, lambda move: move.source):
+                await line.release(number, names)
         finally:
             self._give_room(moves)
 
@@ -148,26 +182,30 @@ class Relocation:
             self._room.release()
 
     async def _free(self, moves: Iterable[Move], device_of: Callable[[Move], int]) -> None:
-        for number, freed in _by(moves, device_of):
-            names = [expert_region(move.layer, move.expert) for move in freed]
+        for number, names in _regions(moves, device_of):
             await asyncio.to_thread(self._cluster.memory.client.release, number, names)
 
     async def _unmap(self, moves: Iterable[Move], device_of: Callable[[Move], int]) -> None:
-        """Addresses under which nothing is any more: all at once, because nobody waits for that."""
         for number, left in _by(moves, device_of):
             experts = [[move.layer, move.expert] for move in left]
-            await self._cluster.inform([self._cluster.devices[number]], "give_away", experts=experts)
+            devices = [device for device in self._cluster.devices.values() if device.number == number]
+            await self._cluster.inform(devices, "give_away", experts=experts)
 
     async def _settle(self) -> None:
-        """Wait until nothing is held twice; raises what a release raised."""
+        """Wait until nothing is held twice; raises what a switch or a release raised."""
         settling, self._settling = self._settling, []
-        _raise_first(await asyncio.gather(*settling, return_exceptions=True))
+        try:
+            await together(*settling)
+        finally:
+            if self._settling:
+                await self._settle()
 
 
-def _raise_first(results: Iterable[BaseException | None]) -> None:
-    for result in results:
-        if result is not None:
-            raise result
+def _regions(moves: Iterable[Move], device_of: Callable[[Move], int]) -> list[tuple[int, list[str]]]:
+    """The names of what moves, by device."""
+    return [
+        (number, [expert_region(move.layer, move.expert) for move in found]) for number, found in _by(moves, device_of)
+    ]
 
 
 def _by(moves: Iterable[Move], key: Callable[[Move], _Key]) -> list[tuple[_Key, list[Move]]]:

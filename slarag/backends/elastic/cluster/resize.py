@@ -9,7 +9,6 @@ without its destroyed communicator.)
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -17,9 +16,11 @@ from ....sla.errors import SlaragError
 from ..errors import ResizeError
 from .cluster import Cluster
 from .device import Device
+from .memory_line import MemoryLine
 from .plan import ResizePlan, plan_resize
 from .relocation import Relocation
 from .replication import Copy, Replication, copies_of
+from .together import together
 from .transfer import Transfer
 
 __all__ = ["Resize", "ResizePlan", "plan_resize"]
@@ -79,9 +80,9 @@ class Resize:
         self._on_phase("preparing")
         await self._give_up_replicas()
         async with self._cluster.changing:
-            for step in (self._allocate, self._share, self._attach, self._introduce, self._map):
-                self._at_step(step.__name__.strip("_"))
-                await step()
+            await self._do(self._allocate)
+            await self._start_joining()
+            await self._do(self._map)
         self._on_phase("committing")
         await self._relocation.run(lambda: self._at_step("move"))
         await self._replication.free(self._left_over)
@@ -105,21 +106,33 @@ class Resize:
             await self._cluster.add_device(number, {})
         await self._relocation.prepare()
 
+    async def _start_joining(self) -> None:
+        """Fill, attach and introduce new devices, all at once: a worker maps weights, and reads none of them yet."""
+        steps = [self._share, self._attach, self._introduce]
+        if "zero_copy" in self._cluster.options.without:
+            await self._do(steps.pop(0))
+        await together(*map(self._do, steps))
+
+    async def _do(self, step: Callable[[], Awaitable[None]]) -> None:
+        self._at_step(step.__name__.strip("_"))
+        await step()
+
     async def _share(self) -> None:
         """Copy the shared weights, each time from another device."""
-        client, staying = self._cluster.memory.client, self._cluster.placement.devices
+        staying = self._cluster.placement.devices
         transfer = Transfer(self._cluster.options, self._cluster.layout)
-        for index, number in enumerate(self.plan.joining):
-            source = staying[index % len(staying)]
-            copied = await asyncio.to_thread(transfer.shared, client, source, number)
-            self._shared_bytes_moved += copied
+        async with MemoryLine.opened(self._cluster.memory.client) as line:
+            for index, number in enumerate(self.plan.joining):
+                self._shared_bytes_moved += await transfer.shared(line, staying[index % len(staying)], number)
 
     async def _attach(self) -> None:
-        for device in self._joining:
-            await self._cluster.attach(device, await self._cluster.take_worker())
+        await together(*map(self._attach_one, self._joining))
+
+    async def _attach_one(self, device: Device) -> None:
+        await self._cluster.attach(device, await self._cluster.take_worker())
 
     async def _introduce(self) -> None:
-        """The joining devices know everybody since they were attached; now the others learn of them."""
+        """A joining device knows everybody from its attachment; here the others learn of it."""
         joining = self._joining
         for device in joining:
             peer, files = device.as_peer()

@@ -5,32 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..device_layout import SHARED, DeviceLayout, expert_region
-from ..memory.client import MemoryClient
 from ..placement import Move
+from .memory_line import MemoryLine
 from .options import PoolOptions
 
 
 class Transfer:
-    """Fills regions that exist. Calls block and return the bytes."""
+    """Fills regions that exist. Calls return the bytes."""
 
     def __init__(self, options: PoolOptions, layout: DeviceLayout) -> None:
         self._folder = str(options.model)
         self._layout = layout
         self._is_peer_to_peer = "peer_copy" not in options.without
 
-    def shared(self, client: MemoryClient, source: int, target: int) -> int:
+    async def shared(self, line: MemoryLine, source: int, target: int) -> int:
         """The shared weights."""
         if self._is_peer_to_peer:
-            return client.copy(source, target, [SHARED])
+            return await line.copy(source, target, [SHARED])
         for dtype, placed in self._layout.shared_loads(target).items():
-            client.load(self._folder, placed, dtype)
+            await line.load(self._folder, placed, dtype)
         return self._layout.shared_bytes
 
-    def experts(self, client: MemoryClient, moves: Sequence[Move]) -> int:
+    async def experts(self, line: MemoryLine, moves: Sequence[Move]) -> int:
         """Experts that all have the same source and the same target."""
         source, target = moves[0].source, moves[0].target
         if self._is_peer_to_peer:
-            return client.copy(source, target, [expert_region(move.layer, move.expert) for move in moves])
+            return await line.copy(source, target, [expert_region(move.layer, move.expert) for move in moves])
         placed = [part for m in moves for part in self._layout.expert_parts(target, m.layer, m.expert)]
-        client.load(self._folder, placed, self._layout.dtype)
+        await line.load(self._folder, placed, self._layout.dtype)
         return len(moves) * self._layout.expert_bytes

@@ -66,12 +66,24 @@ class Arena:
 
     def release(self, name: str) -> None:
         """Give a region's pages and the memory behind them back."""
-        region = self.regions.pop(name)
-        if space := self._mapped.pop(name, None):
+        region, space = self.withdraw(name)
+        self.erase(region, space)
+        self.reuse(region)
+
+    def withdraw(self, name: str) -> tuple[Region, AddressSpace | None]:
+        """The first third of `release`: nothing has the name any more. Returns what `erase` takes."""
+        return self.regions.pop(name), self._mapped.pop(name, None)
+
+    def erase(self, region: Region, space: AddressSpace | None) -> None:
+        """The second, which takes most of the time: the system gets the memory back."""
+        if space is not None:
             space.close()
-        self._pages.release(region.pages)
         for first, count in region.runs:
             libc.punch_hole(self.file, first * self.page_bytes, count * self.page_bytes)
+
+    def reuse(self, region: Region) -> None:
+        """The last: the pages can be allocated again."""
+        self._pages.release(region.pages)
 
     def rename(self, name: str, new: str) -> None:
         """Know a region, and its mapping, under another name."""

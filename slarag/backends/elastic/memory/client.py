@@ -80,8 +80,7 @@ class MemoryClient:
 
     def load(self, folder: str, placed: Sequence[Placed], dtype: str) -> None:
         """Read tensors from disk, each once; raises `CheckpointError`."""
-        items = [[p.part.source, p.part.shape, p.device, p.region, p.offset, p.num_bytes] for p in placed]
-        self._call("load", folder=folder, placed=items, dtype=dtype)
+        self._call("load", **load_fields(folder, placed, dtype))
 
     def copy(self, source: int, target: int, names: Sequence[str]) -> int:
         """Copy regions between devices; returns the bytes."""
@@ -115,10 +114,21 @@ class MemoryClient:
                 raise MemoryServiceError(
                     f"the memory manager is gone: {error}", remedy="start the pool again"
                 ) from error
-        if "error" in reply:
-            kind = _ERRORS.get(reply["error"], MemoryServiceError)
-            raise kind(reply["message"], remedy=reply.get("remedy", ""))
+        raise_error(reply)
         return reply, received
+
+
+def load_fields(folder: str, placed: Sequence[Placed], dtype: str) -> dict[str, Any]:
+    """What the call `load` states."""
+    items = [[p.part.source, p.part.shape, p.device, p.region, p.offset, p.num_bytes] for p in placed]
+    return {"folder": folder, "placed": items, "dtype": dtype}
+
+
+def raise_error(reply: wire.Message) -> None:
+    """Raise what the manager refused a call with, if it did."""
+    if "error" in reply:
+        kind = _ERRORS.get(reply["error"], MemoryServiceError)
+        raise kind(reply["message"], remedy=reply.get("remedy", ""))
 
 
 def _regions(raw: dict[str, Any]) -> dict[str, Region]:

@@ -85,10 +85,13 @@ class MemoryManager:
 
     def release(self, device: int, names: Iterable[str]) -> None:
         """Give regions and their memory back."""
-        with self._lock:
-            arena = self._arena(device)
-            for name in names:
-                arena.release(name)
+        for name in names:
+            with self._lock:
+                arena = self._arena(device)
+                withdrawn = arena.withdraw(name)
+            arena.erase(*withdrawn)
+            with self._lock:
+                arena.reuse(withdrawn[0])
 
     def load(self, folder: Path, placed: Sequence[Placed], dtype: str) -> None:
         """Read each tensor once from the checkpoint in `folder` into its region."""

@@ -43,6 +43,12 @@ class MemoryService:
                     return
 
     def _answer(self, message: wire.Message, files: list[int]) -> Reply:
+        """A message may have an `id`, which its reply has too."""
+        number = {"id": message.pop("id")} if "id" in message else {}
+        reply, handed_out = self._call(message, files)
+        return number | reply, handed_out
+
+    def _call(self, message: wire.Message, files: list[int]) -> Reply:
         call: Callable[..., Reply] = getattr(self, f"_do_{message.pop('call')}")
         try:
             return call(**message, **({"files": files} if files else {}))
