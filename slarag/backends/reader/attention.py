@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .rows import Rows
+
 
 def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
     """Scaled dot-product attention; all [batch, heads, tokens, size], `mask` bool, true where a key may be seen."""
@@ -16,3 +18,25 @@ def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) ->
     if mask is not None:
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     return torch.matmul(scores.softmax(-1, dtype=torch.float32).to(value.dtype), value)
+
+
+def attention_in_rows(query: Tensor, key: Tensor, value: Tensor, *, asking: Rows, seen: Rows, heads: int) -> Tensor:
+    """Attention of the tokens of `asking` over those of the same row of `seen`.
+
+    `query` is [tokens of asking, hidden], `key` and `value` are [tokens of seen, hidden]; returns the query's shape.
+    """
+    if torch.is_grad_enabled() or (asking.real is None and seen.real is None):
+        mask = None if seen.real is None else seen.real[:, None, None, :]
+        return asking.laid(_mixed(asking.padded(query), seen.padded(key), seen.padded(value), mask, heads))
+    split = zip(query.split(asking.sizes), key.split(seen.sizes), value.split(seen.sizes), strict=True)
+    return torch.cat([_mixed(q[None], k[None], v[None], None, heads)[0] for q, k, v in split])
+
+
+def _mixed(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, heads: int) -> Tensor:
+    mixed = attention(_heads(query, heads), _heads(key, heads), _heads(value, heads), mask)
+    return mixed.transpose(1, 2).flatten(2)
+
+
+def _heads(x: Tensor, heads: int) -> Tensor:
+    batch, length, hidden = x.shape
+    return x.view(batch, length, heads, hidden // heads).transpose(1, 2)

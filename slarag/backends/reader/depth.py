@@ -13,20 +13,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from .rows import Rows
+
 GRID = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Active:
-    """The active tokens of a batch in one layer.
-
-    index: int64 [batch, most], positions by rising null logit; real: bool [batch, most], which of them count.
-    flat: int64 [tokens], the same tokens as rows of the batch laid end to end.
-    """
+    """The active tokens of a batch in one layer. index: int64 [tokens], of the batch laid end to end; rows: theirs."""
 
     index: Tensor
-    real: Tensor
-    flat: Tensor
+    rows: Rows
 
 
 class DepthSchedule(nn.Module):
@@ -69,19 +66,18 @@ class DepthSchedule(nn.Module):
             self.shares[step] = row
 
 
-def choose_active(null_logits: Tensor, shares: Tensor, lengths: Tensor) -> Active | None:
-    """The tokens with the lowest null logits [batch, length] of each row, its `shares` [batch] of them.
+def choose_active(null_logits: Tensor, shares: Tensor, rows: Rows) -> Active | None:
+    """The tokens with the lowest null logits [tokens] of each of `rows`, its `shares` [batch] of them.
 
-    None when every real token is active. Padding never is. A row keeps at least one token.
+    None when every token is active. A row keeps at least one.
     """
-    counts = (shares * lengths).round().long().clamp(min=1)
-    counts = torch.minimum(counts, lengths)
-    if bool((counts == lengths).all()):
+    counts = (shares * rows.lengths).round().long().clamp(min=1)
+    counts = torch.minimum(counts, rows.lengths)
+    chosen = Rows.of(counts)
+    if chosen.sizes == rows.sizes:
         return None
-    batch, length = null_logits.shape
-    positions = torch.arange(length, device=lengths.device)
-    padded = null_logits.float().masked_fill(positions >= lengths[:, None], torch.inf)
-    index = padded.topk(int(counts.max()), dim=-1, largest=False).indices
-    real = positions[: index.shape[1]] < counts[:, None]
-    rows = torch.arange(batch, device=index.device).unsqueeze(1) * length
-    return Active(index=index, real=real, flat=(index + rows)[real])
+    padded = rows.padded(null_logits.float(), torch.inf)
+    lowest = padded.topk(chosen.width, dim=-1, largest=False).indices
+    among = torch.ones_like(lowest, dtype=torch.bool) if chosen.real is None else chosen.real
+    is_active = torch.zeros_like(padded, dtype=torch.bool).scatter(1, lowest, among)
+    return Active(rows.laid(is_active).nonzero().squeeze(-1), chosen)

@@ -8,11 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import attention
+from .attention import attention_in_rows
 from .config import EncoderConfig
 from .depth import Active, choose_active
 from .experts import RoutedFeedForward
 from .labels import Teacher
+from .rows import Rows
 
 GATE_PULL = 0.05
 """How far DLO lets a router's probability scale a feed-forward block's output (arXiv 2407.11030, section 3)."""
@@ -24,25 +25,13 @@ class Trace:
 
     null: the null expert's logits of all real tokens [tokens], None without one. active: tokens that were active in
     each row, int64 [batch]. experts: how many of them each expert took, int64 [experts]. balance: the load-balance loss
-    of Switch transformers (Fedus et al., 2022), 1 at best.
+    of Switch transformers (Fedus et al., 2022), 1 at best; None where nothing is trained.
     """
 
     null: Tensor | None
     active: Tensor
     experts: Tensor | None
     balance: Tensor | None
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """A padded batch.
-
-    lengths: int64 [batch]. mask: bool [batch, 1, 1, length]. flat: its real tokens end to end, None without padding.
-    """
-
-    lengths: Tensor
-    mask: Tensor | None
-    flat: Tensor | None
 
 
 class DenseFeedForward(nn.Module):
@@ -87,41 +76,38 @@ class DynamicLayer(nn.Module):
                 nn.init.zeros_(self.router.weight[-1])
 
     def forward(self, x: Tensor, rows: Rows, shares: Tensor | None, teacher: Teacher | None) -> tuple[Tensor, Trace]:
-        """`x` is [batch, length, hidden]; `shares` [batch] of the tokens are active, None for all of them."""
+        """`x` is [tokens, hidden], of `rows`; `shares` [batch] of them are active, None for all.
+
+        Where no gradient is wanted `x` is changed in place.
+        """
         if self.config.skip == "feed_forward":
             return self._skip_feed_forward(x, rows, shares, teacher)
         logits = self._route(x)
         active = self._active(logits, rows, shares)
-        before = x if active is None else _gather(x, active.index)
-        flat = rows.flat if active is None else active.flat
-        attended = self.attention_norm(before + self._attend(before, x, rows.mask))
-        tokens = _at(attended, rows.flat) if active is None else attended[active.real]
-        old = _at(x, flat)
-        routed = None if logits is None else _at(logits, flat)
-        new, chosen = self._fed(tokens, routed)
-        new = self._gated(old, new)
-        if teacher is not None and routed is not None and self.config.skip != "none":
-            new = teacher.mark(new, old, routed[:, -1], rows=len(x))
-        return _put(x, flat, new), self._trace(logits, routed, chosen, rows, active)
+        old, routed = _at(x, active), None if logits is None else _at(logits, active)
+        attended = self.attention_norm(old + self._attend(old, x, rows if active is None else active.rows, rows))
+        inner, chosen = self._inner(attended, routed)
+        new = self._gated(old, self.output_norm(attended + inner))
+        new = self._marked(new, old, routed, rows, teacher)
+        return _put(x, active, new), self._trace(logits, routed, chosen, rows, active)
 
     def _skip_feed_forward(
         self, x: Tensor, rows: Rows, shares: Tensor | None, teacher: Teacher | None
     ) -> tuple[Tensor, Trace]:
-        attended = self.attention_norm(x + self._attend(x, x, rows.mask))
+        attended = self.attention_norm(x + self._attend(x, x, rows, rows))
         logits = self._route(attended)
         active = self._active(logits, rows, shares)
-        flat = rows.flat if active is None else active.flat
-        old = _at(attended, flat)
-        routed = None if logits is None else _at(logits, flat)
+        old, routed = _at(attended, active), None if logits is None else _at(logits, active)
         scale = 1 + GATE_PULL * (torch.sigmoid(-routed[:, -1:].float()) - 0.5) if routed is not None else 1.0
         inner, chosen = self._inner(old, routed)
         new = self.output_norm(old + inner * scale)
-        if teacher is not None and routed is not None:
-            new = teacher.mark(new, old, routed[:, -1], rows=len(x))
-        if self.gate is None:
-            return _put(attended, flat, new), self._trace(logits, routed, chosen, rows, active)
-        out = _put(attended, flat, new)
-        return x + self.gate * (out - x), self._trace(logits, routed, chosen, rows, active)
+        new = self._marked(new, old, routed, rows, teacher)
+        return self._gated(x, _put(attended, active, new)), self._trace(logits, routed, chosen, rows, active)
+
+    def _marked(self, new: Tensor, old: Tensor, routed: Tensor | None, rows: Rows, teacher: Teacher | None) -> Tensor:
+        if teacher is None or routed is None or self.config.skip == "none":
+            return new
+        return teacher.mark(new, old, routed[:, -1], rows=len(rows.sizes))
 
     def _route(self, x: Tensor) -> Tensor | None:
         if self.router is None:
@@ -133,18 +119,18 @@ class DynamicLayer(nn.Module):
     def _active(self, logits: Tensor | None, rows: Rows, shares: Tensor | None) -> Active | None:
         if logits is None or shares is None or self.config.skip == "none":
             return None
-        return choose_active(logits[..., -1].detach(), shares, rows.lengths)
+        return choose_active(logits[:, -1].detach(), shares, rows)
 
-    def _attend(self, queries: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:
-        hidden, heads = x.shape[-1], self.config.num_heads
-        if queries is x:
+    def _attend(self, asking: Tensor, x: Tensor, asking_rows: Rows, rows: Rows) -> Tensor:
+        hidden = x.shape[-1]
+        if asking is x:
             query, key, value = self.qkv(x).split(hidden, dim=-1)
         else:
             weight, bias = self.qkv.weight, self.qkv.bias
-            query = F.linear(queries, weight[:hidden], bias[:hidden])
+            query = F.linear(asking, weight[:hidden], bias[:hidden])
             key, value = F.linear(x, weight[hidden:], bias[hidden:]).split(hidden, dim=-1)
-        mixed = attention(_heads(query, heads), _heads(key, heads), _heads(value, heads), mask)
-        return self.attention_out(mixed.transpose(1, 2).reshape(queries.shape))
+        mixed = attention_in_rows(query, key, value, asking=asking_rows, seen=rows, heads=self.config.num_heads)
+        return self.attention_out(mixed)
 
     def _inner(self, tokens: Tensor, routed: Tensor | None) -> tuple[Tensor, Tensor | None]:
         if isinstance(self.feed_forward, RoutedFeedForward):
@@ -152,45 +138,31 @@ class DynamicLayer(nn.Module):
             return self.feed_forward(tokens, routed[:, : self.config.experts])
         return self.feed_forward(tokens), None
 
-    def _fed(self, tokens: Tensor, routed: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        inner, chosen = self._inner(tokens, routed)
-        return self.output_norm(tokens + inner), chosen
-
     def _gated(self, old: Tensor, new: Tensor) -> Tensor:
         return new if self.gate is None else old + self.gate * (new - old)
 
     def _trace(
         self, logits: Tensor | None, routed: Tensor | None, chosen: Tensor | None, rows: Rows, active: Active | None
     ) -> Trace:
-        counts = rows.lengths if active is None else active.real.sum(-1)
-        null = None
-        if logits is not None and self.config.skip != "none":
-            null = _at(logits, rows.flat)[:, -1].detach()
+        counts = rows.lengths if active is None else active.rows.lengths
+        null = logits[:, -1].detach() if logits is not None and self.config.skip != "none" else None
         if chosen is None or routed is None:
             return Trace(null, counts, None, None)
         experts = self.config.experts
         taken = torch.bincount(chosen.reshape(-1), minlength=experts)
+        if not torch.is_grad_enabled():
+            return Trace(null, counts, taken, None)
         share = taken.float() / max(1, chosen.numel())
         probability = routed[:, :experts].float().softmax(-1).mean(0)
         return Trace(null, counts, taken, experts * (share * probability).sum())
 
 
-def _heads(x: Tensor, heads: int) -> Tensor:
-    batch, length, hidden = x.shape
-    return x.view(batch, length, heads, hidden // heads).transpose(1, 2)
+def _at(x: Tensor, active: Active | None) -> Tensor:
+    return x if active is None else x[active.index]
 
 
-def _gather(x: Tensor, index: Tensor) -> Tensor:
-    return x.gather(1, index.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
-
-
-def _at(x: Tensor, flat: Tensor | None) -> Tensor:
-    """The tokens `flat` of a batch laid end to end; None for all of them."""
-    together = x.reshape(-1, x.shape[-1])
-    return together if flat is None else together[flat]
-
-
-def _put(x: Tensor, flat: Tensor | None, new: Tensor) -> Tensor:
-    if flat is None:
-        return new.view(x.shape)
-    return x.reshape(-1, x.shape[-1]).index_copy(0, flat, new.to(x.dtype)).view(x.shape)
+def _put(x: Tensor, active: Active | None, new: Tensor) -> Tensor:
+    if active is None:
+        return new
+    new = new.to(x.dtype)
+    return x.index_copy(0, active.index, new) if torch.is_grad_enabled() else x.index_copy_(0, active.index, new)

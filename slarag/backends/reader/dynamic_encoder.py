@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from .config import EncoderConfig
 from .depth import DepthSchedule
-from .dynamic import DynamicLayer, Rows, Trace
+from .dynamic import DynamicLayer, Trace
 from .embeddings import Embeddings
 from .flops import Flops
 from .labels import Teacher
+from .rows import Rows
 
 
 class DynamicEncoder(nn.Module):
@@ -40,24 +41,17 @@ class DynamicEncoder(nn.Module):
         [batch], shares of the full model's FLOPs, None for all of them. Returns the last hidden states
         [batch, length, hidden] and a trace of each layer.
         """
-        rows = _rows(ids, lengths)
+        rows = Rows.of(lengths, ids.shape[1])
         shares = None
         if budgets is not None and self.config.skip != "none":
             shares = self.schedule(self.flops.activity(budgets, lengths))
-        x = self.embeddings(ids, segments)
+        x = rows.laid(self.embeddings(ids, segments))
         traces: list[Trace] = []
         for index, layer in enumerate(self.layers):
             x, trace = layer(x, rows, None if shares is None else shares[:, index], teacher)
             traces.append(trace)
-        return x, tuple(traces)
+        return rows.padded(x), tuple(traces)
 
     def spent(self, traces: tuple[Trace, ...], lengths: Tensor) -> Tensor:
         """The share of the full model's FLOPs that each row of a batch cost; float [batch]."""
         return self.flops.spent(torch.stack([trace.active for trace in traces]).sum(0), lengths)
-
-
-def _rows(ids: Tensor, lengths: Tensor) -> Rows:
-    if int(lengths.min()) == ids.shape[1]:
-        return Rows(lengths, None, None)
-    real = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
-    return Rows(lengths, real[:, None, None, :], real.reshape(-1).nonzero().squeeze(-1))

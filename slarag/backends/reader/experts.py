@@ -36,6 +36,7 @@ class RoutedFeedForward(nn.Module):
         """
         probability, chosen = logits.float().softmax(-1).topk(self.top_k, dim=-1)
         weight = probability / probability.sum(-1, keepdim=True).detach()
+        x = x.to(self.shared_up.weight.dtype)
         output = self.shared_down(F.gelu(self.shared_up(x)))
         return output + self._routed(x, chosen, weight), chosen
 
@@ -44,7 +45,10 @@ class RoutedFeedForward(nn.Module):
         counts = torch.bincount(chosen.reshape(-1), minlength=len(self.expert_up)).tolist()
         token = order // self.top_k
         parts = [self._expert(index, part) for index, part in enumerate(x[token].split(counts)) if len(part)]
-        weighted = torch.cat(parts) * weight.reshape(-1)[order].unsqueeze(-1).to(parts[0].dtype)
+        weighted = torch.cat(parts)
+        # The weight of one expert is 1; multiplying by it is for the gradient only.
+        if self.top_k > 1 or torch.is_grad_enabled():
+            weighted = weighted * weight.reshape(-1)[order].unsqueeze(-1).to(weighted.dtype)
         if self.top_k == 1:
             return torch.empty_like(weighted).index_copy(0, token, weighted)
         return torch.zeros(x.shape, dtype=weighted.dtype, device=x.device).index_add(0, token, weighted)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from slarag.backends.reader.depth import DepthSchedule, choose_active
 from slarag.backends.reader.experts import RoutedFeedForward
 from slarag.backends.reader.labels import LossTeacher, SimilarityTeacher
+from slarag.backends.reader.rows import Rows
 
 from .dynamic_models import batch, dynamic, encoder_of, random_routes
 
@@ -57,34 +58,50 @@ def test_a_smaller_budget_changes_the_reading() -> None:
 def test_a_skipped_token_passes_a_layer_unchanged_and_is_still_seen() -> None:
     reader = random_routes(dynamic(experts=2, skip="layer"))
     layer = encoder_of(reader).layers[0]
-    from slarag.backends.reader.dynamic import Rows
-
-    x = torch.randn(1, 10, 24)
-    rows = Rows(torch.tensor([10]), None, None)
+    x, rows = torch.randn(10, 24), Rows.of(torch.tensor([10]))
     with torch.no_grad():
-        after, trace = layer(x, rows, torch.tensor([0.5]), None)
-        kept = (after == x).all(-1)[0]
+        after, trace = layer(x.clone(), rows, torch.tensor([0.5]), None)
+        kept = (after == x).all(-1)
         moved = x.clone()
-        moved[0, kept.nonzero()[0]] *= 3.0
+        moved[kept.nonzero()[0]] *= 3.0
         elsewhere, _ = layer(moved, rows, torch.tensor([0.5]), None)
     assert int(kept.sum()) == 5 == 10 - int(trace.active)
-    assert not torch.allclose(elsewhere[0, ~kept], after[0, ~kept]), "its key and value still count"
+    assert not torch.allclose(elsewhere[~kept], after[~kept]), "its key and value still count"
 
 
-def test_padding_is_never_active() -> None:
-    null = torch.zeros(2, 8)
-    null[1, 3:] = -100.0
-    active = choose_active(null, torch.tensor([0.5, 1.0]), torch.tensor([8, 3]))
+def test_a_row_with_fewer_tokens_has_fewer_active_ones() -> None:
+    null = torch.cat([torch.arange(8.0), torch.full((3,), -100.0)])
+    active = choose_active(null, torch.tensor([0.5, 1.0]), Rows.of(torch.tensor([8, 3])))
     assert active is not None
-    assert active.real.sum(-1).tolist() == [4, 3]
-    assert set(active.index[1][active.real[1]].tolist()) == {0, 1, 2}
+    assert active.rows.sizes == (4, 3)
+    assert active.index.tolist() == [0, 1, 2, 3, 8, 9, 10]
 
 
 def test_the_null_experts_lowest_logits_are_the_active_ones() -> None:
-    null = torch.tensor([[3.0, -1.0, 2.0, -2.0]])
-    active = choose_active(null, torch.tensor([0.5]), torch.tensor([4]))
+    null = torch.tensor([3.0, -1.0, 2.0, -2.0])
+    active = choose_active(null, torch.tensor([0.5]), Rows.of(torch.tensor([4])))
     assert active is not None
-    assert sorted(active.flat.tolist()) == [1, 3]
+    assert active.index.tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("lengths", [(5, 5), (3, 7, 1)])
+def test_rows_laid_end_to_end_can_be_padded_again(lengths: tuple[int, ...]) -> None:
+    rows = Rows.of(torch.tensor(lengths), 7)
+    laid = torch.randn(sum(lengths), 4)
+    padded = rows.padded(laid, fill=9.0)
+    assert padded.shape == (len(lengths), 7, 4)
+    assert bool((padded[-1, lengths[-1] :] == 9.0).all())
+    assert torch.equal(rows.laid(padded), laid)
+
+
+def test_training_and_reading_compute_the_same() -> None:
+    reader = random_routes(dynamic(**SHAPE))
+    budgets = torch.tensor([1.0, 0.6, 0.4])
+    trained = reader(*batch(), budgets)
+    with torch.inference_mode():
+        read = reader(*batch(), budgets)
+    torch.testing.assert_close(read.start, trained.start.detach(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(read.support, trained.support.detach(), atol=1e-5, rtol=1e-5)
 
 
 def test_a_token_passes_the_experts_that_its_router_ranks_first() -> None:

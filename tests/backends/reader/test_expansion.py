@@ -5,6 +5,7 @@ import torch
 
 from slarag.backends.reader.expansion import added_positions, dynamic_config, expanded
 from slarag.backends.reader.model import ReaderOutput
+from slarag.backends.reader.rows import Rows
 
 from .dynamic_models import SMALL, batch, dense, dynamic, encoder_of
 
@@ -37,10 +38,8 @@ def test_it_starts_as_what_it_was_made_from(shape: dict[str, object]) -> None:
 
 def test_an_added_layer_is_an_identity_even_in_a_post_norm_stack() -> None:
     encoder = encoder_of(dynamic(group=2))
-    before = torch.randn(2, 5, SMALL.hidden_size)
-    from slarag.backends.reader.dynamic import Rows
-
-    after, _ = encoder.layers[2](before, Rows(torch.tensor([5, 5]), None, None), None, None)
+    before = torch.randn(10, SMALL.hidden_size)
+    after, _ = encoder.layers[2](before, Rows.of(torch.tensor([5, 5])), None, None)
     torch.testing.assert_close(after, before)
 
 
