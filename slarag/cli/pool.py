@@ -6,23 +6,17 @@ import asyncio
 import os
 import sys
 import time
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from ..sla.errors import ConfigurationError
 from . import pool_bench, pool_simulate
 from .options import AsJson
 from .pool_client import DEFAULT_PORT, DEFAULT_URL, TOKEN, PoolClient, PoolUrl
+from .pool_options import READER, pool_options
 from .serve import is_loopback, require_server
 from .streams import console, say, show, write, write_json
 
-if TYPE_CHECKING:
-    from ..backends.elastic.cluster.options import PoolOptions
-
-READER = "reader"
 app = typer.Typer(
     help="Serve models on a pool of devices that grows and shrinks while it serves.", no_args_is_help=True
 )
@@ -70,9 +64,7 @@ def serve(  # noqa: PLR0913 - one parameter an option
     require_server()
     token = os.environ.get(TOKEN, "").strip() or None
     sizes = {"devices": devices, "min_devices": 1, "standbys": standbys, "threads": threads}
-    options = _options(model, kv_blocks=kv_blocks, **sizes)
-    if device is not None:
-        options = _simulated(options, device, time_scale)
+    options = pool_options(model, kv_blocks=kv_blocks, device=device, time_scale=time_scale, **sizes)
     if not is_loopback(host):
         say(f"{host} can be reached from other machines, and whoever reaches it can ask")
     if token is None:
@@ -150,29 +142,6 @@ def scale(
         write(_plan_line(found))
     else:
         write(f"{found['size']} devices after {1000 * found['seconds']:.0f} ms, {_mib(found['bytes_moved'])} moved")
-
-
-def _options(model: str, *, kv_blocks: int, **sizes: Any) -> PoolOptions:
-    from ..backends.elastic.cluster.options import PoolOptions
-    from ..backends.elastic.cluster.reader_options import ReaderOptions
-
-    if model == READER and not Path(model).is_dir():
-        return ReaderOptions(**sizes)
-    folder = Path(model)
-    if (folder / "reader.json").is_file():
-        return ReaderOptions(model=folder, **sizes)
-    return PoolOptions(model=folder, kv_blocks=kv_blocks, **sizes)
-
-
-def _simulated(options: PoolOptions, profile: str, time_scale: float) -> PoolOptions:
-    from ..backends.elastic.cluster.reader_options import ReaderOptions
-    from ..backends.elastic.pacing import SimulatedDevice, load_device_profile
-
-    if isinstance(options, ReaderOptions):
-        raise ConfigurationError(
-            "a reader's devices are not simulated", remedy="leave --device out, or serve a Qwen3-MoE folder"
-        )
-    return replace(options, simulated=SimulatedDevice(profile=load_device_profile(profile), time_scale=time_scale))
 
 
 def _look(client: PoolClient, objectives: dict[str, float], before: str = "") -> tuple[dict[str, Any], dict[str, Any]]:

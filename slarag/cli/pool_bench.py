@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from .options import AsJson
+from .pool_options import simulated_device
 from .streams import say, write, write_json
 
 app = typer.Typer(help="Measure a pool on this machine.", no_args_is_help=True)
@@ -19,7 +20,7 @@ def _bench() -> None: ...  # pyright: ignore[reportUnusedFunction] - makes `resi
 
 
 @app.command()
-def resize(
+def resize(  # noqa: PLR0913 - one parameter an option
     model: Annotated[
         Path | None,
         typer.Argument(
@@ -31,6 +32,16 @@ def resize(
     after: Annotated[int, typer.Option("--to", min=1, metavar="N", help="Devices to scale to, and back from.")] = 3,
     clients: Annotated[int, typer.Option(min=1, metavar="N", help="That ask without pause.")] = 8,
     repeats: Annotated[int, typer.Option(min=1, metavar="N", help="Of scaling up and down; the median counts.")] = 3,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PROFILE",
+            help="Measure also on devices that behave as this accelerator: ascend_910b, h200 or a YAML file.",
+        ),
+    ] = None,
+    time_scale: Annotated[
+        float, typer.Option(min=0.001, metavar="X", help="Seconds here for one of the simulated device's.")
+    ] = 150.0,
     quick: Annotated[bool, typer.Option("--quick", help="Without the other ways to resize, and the ablation.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -38,10 +49,13 @@ def resize(
 
     That is a cold restart, a further replica, a second pool, and its own parts taken away one after the other. Prints
     latencies, the throughput kept, failed requests, the peak of memory, and the bytes moved against the lower bound.
+    With --device it prints what simulated devices keep of their throughput as well: there copies do not take processor
+    time from the model, as long as --time-scale is large enough for this host.
     """
     from ..backends.elastic.resize_bench.run import run
     from ..backends.elastic.resize_bench.settings import BenchSettings
 
+    simulated = None if device is None else simulated_device(device, time_scale)
     with tempfile.TemporaryDirectory(prefix="slarag-bench-") as scratch:
         settings = BenchSettings(
             model=model or _random_model(Path(scratch)),
@@ -51,6 +65,7 @@ def resize(
             repeats=repeats,
             baselines=not quick,
             ablation=not quick,
+            simulated=simulated,
         )
         say(f"measuring {before} -> {after} -> {before} devices; this loads the model several times")
         document = run(settings)

@@ -36,6 +36,9 @@ async def _figures(settings: BenchSettings) -> dict[str, Any]:
     figures |= _named("no_standby_", _up_figures(forked, cold))
     figures["cold_restart_ms"] = _figure([1000 * cold.seconds], "ms")
     figures["cold_restart_failed_requests"] = _figure([cold.failed], "requests")
+    if settings.simulated is not None:
+        options = replace(settings.options(settings.size), simulated=settings.simulated)
+        figures |= _named("simulated_", _simulated_figures(await elastic(settings, options)))
     if settings.baselines:
         for kind in BASELINES:
             figures |= _named(f"{kind}_", _change_figures([await baseline(kind, settings)], cold))
@@ -59,6 +62,16 @@ def _elastic_figures(runs: list[Resized], cold: Change) -> Iterator[tuple[str, d
     yield "refused_requests", _figure([refused], "requests")
     yield "bytes_moved", _figure([done.up_status.bytes_moved for done in runs], "bytes")
     yield "bytes_lower_bound", _figure([done.up_status.bytes_lower_bound for done in runs], "bytes")
+
+
+def _simulated_figures(runs: list[Resized]) -> dict[str, dict[str, Any]]:
+    return {
+        "throughput_kept": _figure([done.up.throughput_kept for done in runs], ""),
+        "scale_down_throughput_kept": _figure([done.down.throughput_kept for done in runs], ""),
+        "gap_over_p99": _figure([done.up.gap_over_p99 for done in runs], ""),
+        "scale_up_ms": _figure([1000 * done.up.seconds for done in runs], "ms"),
+        "failed_requests": _figure([sum(d.up.failed + d.down.failed + d.long_failed for d in runs)], "requests"),
+    }
 
 
 def _up_figures(runs: list[Resized], cold: Change) -> dict[str, dict[str, Any]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from ..cluster.options import Mechanism, PoolOptions
+from ..pacing import SimulatedDevice
 
 Baseline = Literal["horizontal_replica", "extravagant", "colocated"]
 BASELINES: tuple[Baseline, ...] = get_args(Baseline)
@@ -22,7 +23,8 @@ class BenchSettings:
     each asks again as soon as it is answered, for answer_tokens tokens. warm_seconds: of load before the first resize.
     kv_blocks: of a device, enough for the clients, so that no run fills more of the cache than another. long_tokens:
     of the answers that run on the leaving device when the pool scales down. repeats: of scaling up and down; the median
-    counts. baselines and ablation: whether to measure those too.
+    counts. baselines and ablation: whether to measure those too. simulated: an accelerator as which the devices behave
+    in one more run, where copies do not take the processor away from the model.
     """
 
     model: Path
@@ -38,6 +40,7 @@ class BenchSettings:
     repeats: int = 3
     baselines: bool = True
     ablation: bool = True
+    simulated: SimulatedDevice | None = None
 
     def options(self, devices: int) -> PoolOptions:
         """The pool's."""
@@ -52,9 +55,9 @@ class BenchSettings:
 
     def as_workload(self) -> dict[str, object]:
         """For the printed document."""
-        return {
-            name: str(value) if isinstance(value := getattr(self, name), Path) else value for name in self.__slots__
-        }
+        values = {name: getattr(self, name) for name in self.__slots__}
+        simulated = self.simulated and {"device": self.simulated.profile.name, "time_scale": self.simulated.time_scale}
+        return {**values, "model": str(self.model), "simulated": simulated}
 
     def without_standby(self) -> BenchSettings:
         """The same, where a resize forks its workers."""

@@ -1,0 +1,47 @@
+"""What a pool is started with, from the command line's words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..backends.elastic.cluster.options import PoolOptions
+    from ..backends.elastic.pacing import SimulatedDevice
+
+READER = "reader"
+
+
+def pool_options(model: str, *, kv_blocks: int, device: str | None, time_scale: float, **sizes: Any) -> PoolOptions:
+    """The options of a pool for a reader or a Qwen3-MoE folder; raises `ConfigurationError` or `DataError`."""
+    options = _options(model, kv_blocks=kv_blocks, **sizes)
+    if device is None:
+        return options
+    from ..backends.elastic.cluster.reader_options import ReaderOptions
+    from ..sla.errors import ConfigurationError
+
+    if isinstance(options, ReaderOptions):
+        raise ConfigurationError(
+            "a reader's devices are not simulated", remedy="leave --device out, or serve a Qwen3-MoE folder"
+        )
+    return replace(options, simulated=simulated_device(device, time_scale))
+
+
+def simulated_device(profile: str, time_scale: float) -> SimulatedDevice:
+    """An accelerator by the name of its profile, or by its file; raises `DataError`."""
+    from ..backends.elastic.pacing import SimulatedDevice, load_device_profile
+
+    return SimulatedDevice(profile=load_device_profile(profile), time_scale=time_scale)
+
+
+def _options(model: str, *, kv_blocks: int, **sizes: Any) -> PoolOptions:
+    from ..backends.elastic.cluster.options import PoolOptions
+    from ..backends.elastic.cluster.reader_options import ReaderOptions
+
+    if model == READER and not Path(model).is_dir():
+        return ReaderOptions(**sizes)
+    folder = Path(model)
+    if (folder / "reader.json").is_file():
+        return ReaderOptions(model=folder, **sizes)
+    return PoolOptions(model=folder, kv_blocks=kv_blocks, **sizes)
