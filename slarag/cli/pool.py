@@ -13,7 +13,7 @@ import typer
 from . import pool_bench, pool_simulate
 from .options import AsJson
 from .pool_client import DEFAULT_PORT, DEFAULT_URL, TOKEN, PoolClient, PoolUrl
-from .pool_options import READER, pool_options
+from .pool_options import READER, PolicyName, autoscaler, pool_options
 from .serve import is_loopback, require_server
 from .streams import console, say, show, write, write_json
 
@@ -50,6 +50,22 @@ def serve(  # noqa: PLR0913 - one parameter an option
     time_scale: Annotated[
         float, typer.Option(min=0.001, metavar="X", help="Seconds here for one of the simulated device's.")
     ] = 1.0,
+    autoscale: Annotated[
+        bool, typer.Option("--autoscale", help="Grow and shrink by a policy, from --min-devices to --max-devices.")
+    ] = False,
+    min_devices: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Devices at least; 0 lets a quiet pool sleep.")
+    ] = 1,
+    max_devices: Annotated[int, typer.Option(min=1, metavar="N", help="Devices at most.")] = 4,
+    policy: Annotated[
+        PolicyName, typer.Option(help="slarag's, a threshold on requests in flight, or a target for them.")
+    ] = "forecast",
+    ttft_ms: _TtftMs = 1000.0,
+    itl_ms: _ItlMs = 100.0,
+    share: Annotated[
+        float, typer.Option(min=0.01, max=0.9999, metavar="X", help="Of the requests that must see both objectives.")
+    ] = 0.99,
+    interval: Annotated[float, typer.Option(min=0.1, metavar="S", help="Seconds between two decisions.")] = 5.0,
     max_waiting: Annotated[int, typer.Option(min=1, metavar="N", help="Requests that may wait; more get 429.")] = 1024,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[
@@ -59,7 +75,10 @@ def serve(  # noqa: PLR0913 - one parameter an option
     """Serve a model until interrupted; what runs is finished first.
 
     The reader answers /v1/answers and /v1/completions, a Qwen3-MoE checkpoint /v1/completions and /v1/chat/completions.
-    Resizes need the token in SLARAG_POOL_TOKEN; without one the pool keeps its size.
+    Resizes need the token in SLARAG_POOL_TOKEN; without one nobody else resizes it.
+
+    With --autoscale the pool first measures its steps and a resize for a few seconds, then sizes itself for --ttft-ms
+    and --itl-ms. Each decision is a line here, and in `slarag pool status`.
     """
     require_server()
     token = os.environ.get(TOKEN, "").strip() or None
@@ -68,8 +87,14 @@ def serve(  # noqa: PLR0913 - one parameter an option
     if not is_loopback(host):
         say(f"{host} can be reached from other machines, and whoever reaches it can ask")
     if token is None:
-        say(f"{TOKEN} is not set: nobody can resize this pool")
+        say(f"{TOKEN} is not set: nobody{' else' if autoscale else ''} can resize this pool")
     from ..backends.elastic.http.serve import serve_pool
+    from ..backends.pool.service import Objectives
+
+    objectives = Objectives(ttft_s=ttft_ms / 1000, itl_s=itl_ms / 1000, share=share)
+    scaler = (
+        autoscaler(policy, range(min_devices, max_devices + 1), devices, objectives, interval) if autoscale else None
+    )
 
     def ready(url: str) -> None:
         say(f"serving {model} on {devices} {'simulated ' if device else ''}devices at {url}")
@@ -81,7 +106,8 @@ def serve(  # noqa: PLR0913 - one parameter an option
             host=host,
             port=port,
             max_waiting=max_waiting,
-            may_sleep=may_sleep,
+            may_sleep=may_sleep or (autoscale and min_devices == 0),
+            autoscaler=scaler,
             on_ready=ready,
         )
     )

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..sla.errors import ConfigurationError
+from .streams import say
 
 if TYPE_CHECKING:
     from ..backends.elastic.cluster.options import PoolOptions
+    from ..backends.elastic.http.autoscale import Autoscaler
     from ..backends.elastic.pacing import SimulatedDevice
+    from ..backends.pool.service import Objectives
 
 READER = "reader"
+PolicyName = Literal["forecast", "queue", "ongoing"]
 
 
 def pool_options(model: str, *, kv_blocks: int, device: str | None, time_scale: float, **sizes: Any) -> PoolOptions:
@@ -19,7 +25,6 @@ def pool_options(model: str, *, kv_blocks: int, device: str | None, time_scale: 
     if device is None:
         return options
     from ..backends.elastic.cluster.reader_options import ReaderOptions
-    from ..sla.errors import ConfigurationError
 
     if isinstance(options, ReaderOptions):
         raise ConfigurationError(
@@ -33,6 +38,22 @@ def simulated_device(profile: str, time_scale: float) -> SimulatedDevice:
     from ..backends.elastic.pacing import SimulatedDevice, load_device_profile
 
     return SimulatedDevice(profile=load_device_profile(profile), time_scale=time_scale)
+
+
+def autoscaler(policy: PolicyName, sizes: range, devices: int, objectives: Objectives, interval_s: float) -> Autoscaler:
+    """What sizes a pool of `devices` at the start; raises `ConfigurationError` where they are not among `sizes`."""
+    if devices not in sizes:
+        wanted = f"{sizes.start} to {sizes.stop - 1}"
+        raise ConfigurationError(
+            f"a pool that starts with {devices} devices is not one of {wanted}",
+            remedy="change --devices, --min-devices or --max-devices",
+        )
+    from ..backends.elastic.http.autoscale import Autoscaler, AutoscaleSettings
+
+    settings = AutoscaleSettings(
+        policy=policy, floor=sizes.start, ceiling=sizes.stop - 1, objectives=objectives, interval_s=interval_s
+    )
+    return Autoscaler(settings, say)
 
 
 def _options(model: str, *, kv_blocks: int, **sizes: Any) -> PoolOptions:

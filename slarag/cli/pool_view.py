@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,10 @@ Buckets = dict[float, float]
 
 def status_view(pool: dict[str, Any], attainment: dict[str, Any]) -> tuple[RenderableType, ...]:
     """The pool as tables."""
-    return (_headline(pool, attainment), _devices(pool["workers"]), _resizes(pool["resizes"][-_SHOWN_RESIZES:]))
+    resizes = _resizes(pool["resizes"][-_SHOWN_RESIZES:])
+    autoscale = pool.get("autoscale")
+    sized = (_autoscale(autoscale),) if autoscale else ()
+    return (_headline(pool, attainment), _devices(pool["workers"]), resizes, *sized)
 
 
 def share_within(page: str, name: str, seconds: float, before: str = "") -> float | None:
@@ -78,12 +82,22 @@ def _resizes(rows: Sequence[dict[str, Any]]) -> Table:
     return table
 
 
+def _autoscale(autoscale: dict[str, Any]) -> Table:
+    limits = f"{autoscale['floor']} to {autoscale['ceiling']} devices"
+    met = f"{_share(autoscale['attainment'])} within both objectives"
+    table = _table("decision", "at", "why")
+    table.caption, table.caption_justify = f"sized by {autoscale['policy']}, {limits}; {met}", "left"
+    for row in autoscale["decisions"][-_SHOWN_RESIZES:]:
+        table.add_row(f"{row['from']} -> {row['to']}", time.strftime("%H:%M:%S", time.localtime(row["at"])), row["why"])
+    return table
+
+
 def _table(*columns: str) -> Table:
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0))
     for at, column in enumerate(columns):
-        table.add_column(column, justify="left" if at == 0 or column in {"phase", "why not"} else "right")
+        table.add_column(column, justify="left" if at == 0 or column in {"phase", "why not", "why"} else "right")
     return table
 
 

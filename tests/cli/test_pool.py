@@ -86,6 +86,15 @@ def test_the_view_shows_queue_memory_experts_attainment_and_resizes(capsys: pyte
         assert words in " ".join(shown.split())
 
 
+def test_the_view_shows_what_sizes_the_pool_and_why(capsys: pytest.CaptureFixture[str]) -> None:
+    decision = {"at": 0.0, "from": 2, "to": 3, "standbys": 1, "why": "9.0 requests/s, 4 waiting"}
+    autoscale = {"policy": "forecast", "floor": 1, "ceiling": 8, "attainment": 0.985, "decisions": [decision]}
+    show(*status_view({**POOL, "autoscale": autoscale}, {}))
+    shown = " ".join(capsys.readouterr().out.split())
+    for words in ("2 -> 3", "9.0 requests/s, 4 waiting", "sized by forecast, 1 to 8 devices", "98.5 %"):
+        assert words in shown
+
+
 @contextmanager
 def server(status: int, body: str) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
@@ -135,6 +144,7 @@ def test_what_cannot_be_is_refused_before_anything_starts(
     monkeypatch.setenv("SLARAG_POOL_TOKEN", "sécret")
     cli("pool", "scale", "2").refused(2, "characters that no token has")
     cli("pool", "serve", "--device", "h200").refused(2, "not simulated")
+    cli("pool", "serve", "--autoscale", "--max-devices", "2", "-n", "3").refused(2, "3 devices", "--max-devices")
     cli("pool", "serve", tmp_path, "--device", "abacus").refused(2, "abacus", "h200")
     cli("pool", "simulate", "--trace", tmp_path / "none.jsonl").refused(2, "none.jsonl")
 

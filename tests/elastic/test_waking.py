@@ -50,7 +50,7 @@ class Pools:
 def run(use: Callable[[Pools, WakingApp, httpx.AsyncClient], Awaitable[None]]) -> None:
     async def main() -> None:
         pools = Pools()
-        app = WakingApp(pools.start)
+        app = WakingApp(pools.start, card={"id": "tiny"})
         async with client_of(app) as client:
             await use(pools, app, client)
 
@@ -64,8 +64,11 @@ def client_of(app: ASGIApp) -> httpx.AsyncClient:
 def test_requests_for_work_start_it_once_and_looking_does_not() -> None:
     async def use(pools: Pools, app: WakingApp, client: httpx.AsyncClient) -> None:
         looks = [await client.get(path) for path in ("/health", "/metrics", "/load", "/pool")]
-        assert [reply.status_code for reply in looks] == [200, 200, 200, 503]
-        assert looks[2].json()["devices"] == 0
+        assert [reply.status_code for reply in looks] == [200, 200, 200, 200]
+        assert [look.json()["devices"] for look in looks[2:]] == [0, 0]
+        assert looks[3].json()["workers"] == []
+        assert (await client.get("/v1/models")).json()["data"][0]["id"] == "tiny"
+        assert (await client.get("/openapi.json")).status_code == 503
         assert not app.is_awake
         replies = await asyncio.gather(*(client.post("/v1/completions", content=str(n)) for n in range(3)))
         assert [reply.text for reply in replies] == [f"/v1/completions {n}" for n in range(3)]

@@ -9,7 +9,8 @@ import numpy as np
 from .observation import Observation
 from .service import Floats
 
-_SPENT = 0.98
+# Misses come in bursts; a part of what is allowed is left for the next one.
+_SPENT = 0.85
 _REPAID_IN_S = 1500.0
 _LEAST, _MOST = 0.3, 2.0
 _REMEMBERED = 360

@@ -15,7 +15,7 @@ from .misses import Present, missed_share, steady_state, throughput
 from .observation import Observation, Target
 from .service import Floats, Objectives, ServiceModel
 
-_HORIZON = 4.0
+_HORIZON = 3.0
 _NODES = np.array([-math.sqrt(3), 0.0, math.sqrt(3)])
 _WEIGHTS = np.array([1 / 6, 2 / 3, 1 / 6])
 _LEAST_RATE = 1e-3

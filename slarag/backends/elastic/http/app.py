@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import FastAPI
 
 from ...reader.windows import MAX_WINDOW_TOKENS
+from ..cluster.options import PoolOptions
+from ..cluster.reader_options import ReaderOptions
 from ..serve.engine import PoolEngine
 from ..serve.reading import ReadingEngine
+from .autoscale import Autoscaler
 from .control import add_control
 from .failures import add_failures
 from .generation import add_generation
@@ -15,20 +20,32 @@ from .reading import add_reading
 from .state import Counts, add_state, model_card
 
 
-def build_app(engine: PoolEngine | ReadingEngine, *, model: str, token: str | None) -> FastAPI:
-    """The application. model: the name that clients may give. token: what control calls must bear, None refuses all."""
+def build_app(
+    engine: PoolEngine | ReadingEngine, *, model: str, token: str | None, autoscaler: Autoscaler | None = None
+) -> FastAPI:
+    """The application. model: the name that clients may give. token: what control calls must bear, None refuses all.
+
+    autoscaler: who sizes it, for its state.
+    """
     app = FastAPI(title="slarag pool", docs_url=None, redoc_url=None)
     app.add_middleware(Guard, token=token)
     add_failures(app)
+    card = card_of(engine.cluster.options, model)
     if isinstance(engine, ReadingEngine):
-        add_state(app, engine, model_card(model, task="answer", max_tokens=MAX_WINDOW_TOKENS), None)
+        add_state(app, engine, card, None, autoscaler)
         add_reading(app, engine, model, MAX_WINDOW_TOKENS)
     else:
-        limit = engine.cluster.layout.config.max_positions
-        add_state(app, engine, model_card(model, task="generate", max_tokens=limit), _counts(engine))
+        add_state(app, engine, card, _counts(engine), autoscaler)
         add_generation(app, engine, model)
     add_control(app, engine)
     return app
+
+
+def card_of(options: PoolOptions, model: str) -> dict[str, Any]:
+    """The entry of a pool's model in `/v1/models`, known before the pool is there; raises what its layout does."""
+    if isinstance(options, ReaderOptions):
+        return model_card(model, task="answer", max_tokens=MAX_WINDOW_TOKENS)
+    return model_card(model, task="generate", max_tokens=options.layout().config.max_positions)
 
 
 def _counts(engine: PoolEngine) -> Counts:

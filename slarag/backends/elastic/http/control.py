@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Security
@@ -24,7 +25,10 @@ def add_control(app: FastAPI, engine: ServedPool) -> None:
 
     @app.post("/scale_elastic_ep", responses=REFUSALS)
     async def scale(body: ScaleBody, _: _NeedsToken) -> JSONResponse:  # pyright: ignore[reportUnusedFunction]
-        """Serve on as many devices; returns when it does. With `dry_run`, what that would move and bring."""
+        """Serve on as many devices; returns when it does. With `dry_run`, what that would move and bring.
+
+        408 when it takes longer than `drain_timeout`; the resize goes on then.
+        """
         size = body.new_data_parallel_size
         try:
             plan = engine.plan(size)
@@ -35,7 +39,11 @@ def add_control(app: FastAPI, engine: ServedPool) -> None:
         if body.standbys is not None:
             engine.cluster.keep_standbys(body.standbys)
         try:
-            await engine.resize(size, operation_id=body.operation_id)
+            async with asyncio.timeout(body.drain_timeout):
+                await engine.resize(size, operation_id=body.operation_id)
+        except TimeoutError:
+            message = f"not on {size} devices after {body.drain_timeout:g} seconds; the resize goes on"
+            return failure(408, message, "timeout", param="drain_timeout")
         except ResizeError as error:
             return failure(409, str(error), "resize_failed", code=error.code)
         return JSONResponse({"message": f"Scaled to {size} data parallel engines"})

@@ -122,7 +122,8 @@ class TokenizeBody(Body):
 class ScaleBody(Body):
     """`POST /scale_elastic_ep`.
 
-    drain_timeout: seconds, as in vLLM; nothing is drained here, so it bounds nothing. operation_id: comes back in the
+    drain_timeout: seconds that it may take, after which the answer is 408 as in vLLM; since requests are carried and
+    not drained, the resize goes on. operation_id: comes back in the
     status. dry_run: answer with the plan and what it would bring, and change nothing. standbys: booted processes to
     keep from now on; None for as many as now.
     """

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import secrets
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from ....sla.errors import ConfigurationError
 from ..cluster.options import PoolOptions
 from ..cluster.reader_options import ReaderOptions
 from ..serve.engine import PoolEngine
 from ..serve.reading import ReadingEngine
-from .app import build_app
+from .app import build_app, card_of
+from .autoscale import Autoscaler
 from .guard import Guard
 from .waking import Awake, WakingApp
 
@@ -22,7 +26,7 @@ READER = "reader"
 """The name under which the embedded reader is served."""
 
 
-async def serve_pool(
+async def serve_pool(  # noqa: PLR0913 - one parameter a setting
     options: PoolOptions,
     *,
     token: str | None,
@@ -30,31 +34,55 @@ async def serve_pool(
     port: int = 8600,
     max_waiting: int = 1024,
     may_sleep: bool = False,
+    autoscaler: Autoscaler | None = None,
     on_ready: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Start a pool and serve it on `host` and `port`; returns after SIGINT or SIGTERM, once all answers are out.
 
     options: `ReaderOptions` for the embedded reader. token: what `/scale_elastic_ep` asks for; None closes it. port: 0
-    takes a free one. may_sleep: it can be scaled to no device, and the next request starts it again. on_ready: told the
-    pool's address. Raises `ConfigurationError` for a port that is taken, and what `Cluster.start` does.
+    takes a free one. may_sleep: it can be scaled to no device, and the next request starts it again. autoscaler: sizes
+    it while it serves. on_ready: told the pool's address. Raises `ConfigurationError` for a port that is taken, and
+    what `Cluster.start` does.
     """
     with _bound(host, port) as listening:
-        app = WakingApp(lambda devices: _awake(options, devices, token, max_waiting))
+        inner = token or secrets.token_urlsafe()  # for the autoscaler, where nobody else may resize
+        app = WakingApp(
+            lambda devices: _awake(options, devices, inner, max_waiting, autoscaler),
+            card=card_of(options, _name_of(options)),
+            autoscaler=autoscaler,
+        )
         await app.wake()
         # uvicorn raises the signals again that it stopped for; by then the pool is ending on its own.
         before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             on_ready(f"http://{_shown(host)}:{listening.getsockname()[1]}")
-            served = Guard(app, token) if may_sleep else app.app
-            await uvicorn.Server(uvicorn.Config(served, log_level="warning", access_log=False)).serve([listening])
+            server = uvicorn.Server(_config(Guard(app if may_sleep else app.app, token)))
+            async with _controlled(app, autoscaler, inner, options.devices):
+                await server.serve([listening])
         finally:
             await app.end()
             for number, handler in before.items():
                 signal.signal(number, handler)
 
 
-async def _awake(options: PoolOptions, devices: int | None, token: str | None, max_waiting: int) -> Awake:
-    engine, name = await _started(replace(options, devices=devices or options.devices), max_waiting)
+def _config(app: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(app, log_level="warning", access_log=False)
+
+
+def _controlled(
+    app: WakingApp, autoscaler: Autoscaler | None, token: str, devices: int
+) -> AbstractAsyncContextManager[None]:
+    if autoscaler is None:
+        return nullcontext()
+    return autoscaler.controlling(app, token=token, devices=devices, cold_start_s=app.cold_start_s)
+
+
+async def _awake(
+    options: PoolOptions, devices: int | None, token: str, max_waiting: int, autoscaler: Autoscaler | None
+) -> Awake:
+    engine = await _started(replace(options, devices=devices or options.devices), max_waiting)
+    if autoscaler is not None:
+        await autoscaler.calibrate(engine)
 
     async def close() -> None:
         try:
@@ -62,14 +90,18 @@ async def _awake(options: PoolOptions, devices: int | None, token: str | None, m
         finally:
             await engine.aclose()
 
-    return Awake(build_app(engine, model=name, token=token), close)
+    return Awake(build_app(engine, model=_name_of(options), token=token, autoscaler=autoscaler), close)
 
 
-async def _started(options: PoolOptions, max_waiting: int) -> tuple[PoolEngine | ReadingEngine, str]:
+async def _started(options: PoolOptions, max_waiting: int) -> PoolEngine | ReadingEngine:
     options.layout()  # a folder that cannot be served is known before any process starts
     if isinstance(options, ReaderOptions):
-        return await ReadingEngine.start(options, max_waiting=max_waiting), READER
-    return await PoolEngine.start(options, max_waiting=max_waiting), options.model.resolve().name
+        return await ReadingEngine.start(options, max_waiting=max_waiting)
+    return await PoolEngine.start(options, max_waiting=max_waiting)
+
+
+def _name_of(options: PoolOptions) -> str:
+    return READER if isinstance(options, ReaderOptions) else options.model.resolve().name
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse, Response
 
 from ..cluster.cluster import Cluster
+from .autoscale import Autoscaler
 from .failures import REFUSALS
 from .served import ServedPool
 
@@ -42,7 +43,9 @@ class LastKnown(Generic[T]):
             return
 
 
-def add_state(app: FastAPI, engine: ServedPool, card: dict[str, Any], counts: Counts | None) -> None:
+def add_state(
+    app: FastAPI, engine: ServedPool, card: dict[str, Any], counts: Counts | None, autoscaler: Autoscaler | None
+) -> None:
     """Add `/health`, `/load`, `/pool`, `/metrics` and `/v1/models`. card: the model's. counts: where it has experts."""
     memory = LastKnown[dict[str, Any]](lambda: _memory(engine.cluster), {})
     routed = None if counts is None else LastKnown(counts, list[tuple[int, int, int]]())
@@ -59,14 +62,16 @@ def add_state(app: FastAPI, engine: ServedPool, card: dict[str, Any], counts: Co
 
     @app.get("/pool")
     async def pool() -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
-        """Devices one by one, and the last resizes."""
-        return {**_load(engine), "model": card["id"], **_pool(engine, await memory.get())}
+        """Devices one by one, the last resizes, and what sizes it."""
+        autoscale = autoscaler and autoscaler.status()
+        return {**_load(engine), "model": card["id"], **_pool(engine, await memory.get()), "autoscale": autoscale}
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> PlainTextResponse:  # pyright: ignore[reportUnusedFunction]
         """For Prometheus, under vLLM's names where it has one."""
         lines = [] if routed is None else _routed_lines(await routed.get())
-        return PlainTextResponse(engine.metrics.text(_gauges(engine)) + "".join(lines))
+        gauges = _gauges(engine) | _autoscale_gauges(autoscaler)
+        return PlainTextResponse(engine.metrics.text(gauges) + "".join(lines))
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
@@ -140,6 +145,14 @@ def _gauges(engine: ServedPool) -> dict[str, float]:
         "slarag:placement_epoch": engine.cluster.placement.epoch,
         "slarag:is_simulated": engine.cluster.options.simulated is not None,
     }
+
+
+def _autoscale_gauges(autoscaler: Autoscaler | None) -> dict[str, float]:
+    if autoscaler is None:
+        return {}
+    status = autoscaler.status()
+    known = {"target_devices": status["target"], "attainment": status["attainment"], "decisions": status["count"]}
+    return {f"slarag:autoscale_{name}": value for name, value in known.items() if value is not None}
 
 
 def _routed_lines(counts: list[tuple[int, int, int]]) -> list[str]:

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ....sla.errors import SlaragError
+from .autoscale import Autoscaler
 from .failures import failure
 
 _SCALE = "/scale_elastic_ep"
@@ -30,13 +31,21 @@ class Awake:
 class WakingApp:
     """Serves a pool that `start` starts, and ends it when it is told to have no device.
 
-    A request for work that finds it ended waits until it is there again. What only looks (`/health`, `/metrics`,
-    `/load`) is answered without it. cold_start_s: how long the last start took, None before the first. The control
-    calls are not checked here: a guard with the token stands before this.
+    A request for work that finds it ended waits until it is there again. What only looks is answered without it. card:
+    the model's, for `/v1/models`. autoscaler: what sizes it, for its state. cold_start_s: how long the last start took,
+    None before the first. The control calls are not checked here: a guard with the token stands before this.
     """
 
-    def __init__(self, start: Callable[[int | None], Awaitable[Awake]]) -> None:
+    def __init__(
+        self,
+        start: Callable[[int | None], Awaitable[Awake]],
+        *,
+        card: dict[str, Any] | None = None,
+        autoscaler: Autoscaler | None = None,
+    ) -> None:
         self._start = start
+        self._card = card
+        self._autoscaler = autoscaler
         self._awake: Awake | None = None
         self._changing = asyncio.Lock()
         self._in_flight = 0
@@ -77,8 +86,10 @@ class WakingApp:
         path = scope["path"].rstrip("/")
         if path == _SCALE:
             await self._scale(scope, receive, send)
-        elif self._awake is None and scope["method"] in {"GET", "HEAD"}:
-            await self._look(path)(scope, receive, send)
+        elif scope["method"] in {"GET", "HEAD"}:
+            # Who only looks keeps nothing awake and waits for nothing, also while the pool ends.
+            look = self._look(path) if self._awake is None else self._awake.app
+            await look(scope, receive, send)
         else:
             await self._pass_on(scope, receive, send)
 
@@ -129,10 +140,31 @@ class WakingApp:
         if path == "/metrics":
             return PlainTextResponse(self._metrics())
         if path == "/load":
-            return JSONResponse({"devices": 0, "running": 0, "waiting": self._waiting, "standbys": 0})
+            return JSONResponse(self._load())
+        if path == "/pool":
+            return JSONResponse(self._load() | {"workers": [], "resizes": [], "autoscale": self._autoscale()})
+        if path == "/v1/models" and self._card is not None:
+            return JSONResponse({"object": "list", "data": [self._card]})
         reply = failure(503, "the pool has no device now; a request starts it", "overloaded")
         reply.headers["Retry-After"] = _RETRY_SECONDS
         return reply
+
+    def _load(self) -> dict[str, Any]:
+        return {
+            "model": self._card and self._card["id"],
+            "devices": 0,
+            "running": 0,
+            "waiting": self._waiting,
+            "standbys": 0,
+            "kv_cache_used": 0.0,
+            "seconds_per_passage": None,
+            "replaced_workers": 0,
+            "is_resizing": self._changing.locked(),
+            "simulated": None,
+        }
+
+    def _autoscale(self) -> dict[str, Any] | None:
+        return self._autoscaler and self._autoscaler.status()
 
     def _metrics(self) -> str:
         gauges = {

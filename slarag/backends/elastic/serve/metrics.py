@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 # The upper bounds of vLLM's buckets, so that its dashboards and drivers read this pool as well.
 FIRST_TOKEN_S = (
@@ -60,6 +60,12 @@ class Metrics:
     device_seconds: float = 0.0
     full_tokens: float = 0.0
     compute_level: float = 1.0
+
+    def reset(self) -> None:
+        """Count from zero again, as after a measurement."""
+        fresh = Metrics()
+        for each in fields(self):
+            setattr(self, each.name, getattr(fresh, each.name))
 
     def text(self, gauges: dict[str, float]) -> str:
         """All of it as text; `gauges` are the values of this moment by name."""

@@ -1,0 +1,88 @@
+"""The service model of a pool that has just started: what its steps and its resizes take on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any
+
+from ...sla.evidence import Passage
+from ..pool.service import ServiceModel
+from .errors import ResizeError
+from .measured_steps import measure_steps
+from .roofline import ProfiledCost
+from .serve.engine import PoolEngine
+from .serve.reading import Question, ReadingEngine
+
+_LONGEST_PROMPT = 128
+_BATCHES = (1, 4)
+_ANSWER_ROOM = 48
+_GUESSED_PROMPT, _GUESSED_ANSWER = 600.0, 200.0
+_PASSAGES = 8
+_PASSAGE = "The bridge over the river was built by the town of Weir in the year that the mill was closed. " * 8
+
+
+async def calibrated_model(engine: PoolEngine | ReadingEngine) -> ServiceModel:
+    """Measure an idle pool for a few seconds, a resize up and back included; then it counts from zero again.
+
+    Simulated devices are not measured: what they cost is known.
+    """
+    limits: dict[str, Any] = {"max_batch_tokens": engine.cluster.options.max_batch_tokens, **await _switching(engine)}
+    if isinstance(engine, ReadingEngine):
+        model = await _of_reader(engine, limits)
+    elif engine.cluster.options.simulated is not None:
+        model = _of_simulated(engine, limits)
+    else:
+        model = await _of_generator(engine, limits)
+    engine.metrics.reset()
+    return model
+
+
+async def _switching(engine: PoolEngine | ReadingEngine) -> dict[str, float]:
+    """Seconds of a resize by one device up, and back; none where the pool has no room for one more."""
+    size = engine.size
+    with contextlib.suppress(ResizeError):
+        up = await engine.resize(size + 1)
+        down = await engine.resize(size)
+        return {"scale_up_s": up.seconds, "scale_down_s": down.seconds}
+    return {}
+
+
+async def _of_reader(engine: ReadingEngine, limits: dict[str, Any]) -> ServiceModel:
+    """A reading is one step: its whole answer is there with its end."""
+    tokens, seconds = list[int](), list[float]()
+    for count in (1, _PASSAGES):
+        engine.forget()
+        passages = tuple(
+            Passage(passage_id=str(k), document_id="calibration", text=f"{k} {_PASSAGE}") for k in range(count)
+        )
+        started = time.monotonic()
+        answered = await engine.answer(Question(text="Who built the bridge?", passages=passages))
+        seconds.append(time.monotonic() - started)
+        tokens.append(answered.tokens)
+    engine.forget()
+    per_token = max(1e-9, (seconds[1] - seconds[0]) / max(1, tokens[1] - tokens[0]) * engine.size)
+    base = max(0.0, seconds[0] - tokens[0] * per_token)
+    return ServiceModel(prefill_tokens_per_s=1 / per_token, step_base_s=base, step_per_answer_s=0.0, **limits)
+
+
+def _of_simulated(engine: PoolEngine, limits: dict[str, Any]) -> ServiceModel:
+    options, layout = engine.cluster.options, engine.cluster.layout
+    assert options.simulated is not None
+    cost = ProfiledCost(
+        device=options.simulated,
+        config=layout.config,
+        dtype=layout.dtype,
+        prompt_tokens=_GUESSED_PROMPT,
+        context_tokens=_GUESSED_PROMPT + _GUESSED_ANSWER / 2,
+    )
+    return ServiceModel(cost=cost, max_sequences=options.max_sequences, **limits)
+
+
+async def _of_generator(engine: PoolEngine, limits: dict[str, Any]) -> ServiceModel:
+    options, layout = engine.cluster.options, engine.cluster.layout
+    room = min(layout.config.max_positions, layout.kv_blocks * layout.block_tokens) - _ANSWER_ROOM
+    longest = max(4, min(_LONGEST_PROMPT, room, options.max_batch_tokens - max(_BATCHES)))
+    prompts = (max(1, longest // 8), max(2, longest // 2), longest)
+    samples = await measure_steps(engine, prompts=prompts, batches=_BATCHES, rounds=1)
+    return ServiceModel.fit(samples, max_sequences=options.max_sequences, **limits)
