@@ -8,9 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
+from ..sla.errors import ConfigurationError
 from .options import AsJson
 from .pool_options import simulated_device
 from .streams import say, write, write_json
+
+_QUICK = ("resize", "no_standby", "simulated")
+_ONLY_HELP = (
+    "Measure this part beside a cold restart; may be repeated. By default all are measured, which takes minutes."
+)
 
 app = typer.Typer(help="Measure a pool on this machine.", no_args_is_help=True)
 
@@ -43,6 +49,7 @@ def resize(  # noqa: PLR0913 - one parameter an option
         float, typer.Option(min=0.001, metavar="X", help="Seconds here for one of the simulated device's.")
     ] = 150.0,
     quick: Annotated[bool, typer.Option("--quick", help="Without the other ways to resize, and the ablation.")] = False,
+    only: Annotated[list[str] | None, typer.Option(metavar="PART", help=_ONLY_HELP)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Resize a pool under load, up and down, against what it replaces, in the same run.
@@ -53,9 +60,13 @@ def resize(  # noqa: PLR0913 - one parameter an option
     time from the model, as long as --time-scale is large enough for this host.
     """
     from ..backends.elastic.resize_bench.run import run
-    from ..backends.elastic.resize_bench.settings import BenchSettings
+    from ..backends.elastic.resize_bench.settings import PARTS, BenchSettings
 
     simulated = None if device is None else simulated_device(device, time_scale)
+    if unknown := sorted(set(only or ()).difference(PARTS)):
+        raise ConfigurationError(f"there is no part {unknown[0]!r}", remedy=f"name one of {', '.join(PARTS)}")
+    chosen = set[str](only or (_QUICK if quick else PARTS))
+    parts = tuple(filter(chosen.__contains__, PARTS))
     with tempfile.TemporaryDirectory(prefix="slarag-bench-") as scratch:
         settings = BenchSettings(
             model=model or _random_model(Path(scratch)),
@@ -63,8 +74,7 @@ def resize(  # noqa: PLR0913 - one parameter an option
             target=after,
             clients=clients,
             repeats=repeats,
-            baselines=not quick,
-            ablation=not quick,
+            parts=parts,
             simulated=simulated,
         )
         say(f"measuring {before} -> {after} -> {before} devices; this loads the model several times")

@@ -26,6 +26,9 @@ from .transfer import Transfer
 __all__ = ["Resize", "ResizePlan", "plan_resize"]
 
 
+async def _nothing() -> None: ...
+
+
 class Resize:
     """One resize of a cluster.
 
@@ -56,16 +59,24 @@ class Resize:
         """Copied so far."""
         return self._shared_bytes_moved + self._relocation.bytes_moved
 
-    async def run(self, move_sequences: Callable[[], Awaitable[None]]) -> None:
+    async def run(
+        self,
+        move_sequences: Callable[[], Awaitable[None]],
+        *,
+        leave: Callable[[], Awaitable[None]] = _nothing,
+        stay: Callable[[], None] = lambda: None,
+    ) -> None:
         """Do all of it; raises `ResizeError` after a roll-back.
 
-        move_sequences is awaited between commit and release: after it no sequence may be on a leaving device. Workers
-        that die meanwhile are repaired as always: the lock is held only where devices change.
+        leave is awaited while experts move, so that leaving devices are empty when they are there; stay is called after
+        a roll-back. move_sequences is awaited between commit and release: after it no sequence may be on a leaving
+        device. Workers that die meanwhile are repaired as always: the lock is held only where devices change.
         """
         try:
-            await self._prepare_and_move()
+            await self._prepare_and_move(leave)
         except BaseException as error:
             await self._roll_back()
+            stay()
             if isinstance(error, (SlaragError, OSError)):
                 raise ResizeError(f"the resize was rolled back: {error}") from error
             raise
@@ -76,7 +87,7 @@ class Resize:
         async with self._cluster.changing:
             await self._release()
 
-    async def _prepare_and_move(self) -> None:
+    async def _prepare_and_move(self, leave: Callable[[], Awaitable[None]]) -> None:
         self._on_phase("preparing")
         await self._give_up_replicas()
         async with self._cluster.changing:
@@ -84,7 +95,7 @@ class Resize:
             await self._start_joining()
             await self._do(self._map)
         self._on_phase("committing")
-        await self._relocation.run(lambda: self._at_step("move"))
+        await together(self._relocation.run(lambda: self._at_step("move")), leave())
         await self._replication.free(self._left_over)
         self._at_step("commit")
 
@@ -167,8 +178,9 @@ class Resize:
 
     async def _remove(self, device: Device) -> None:
         others = [other for other in self._cluster.devices.values() if other is not device]
-        await self._cluster.inform(others, "drop_peer", device=device.number)
-        await self._cluster.remove_device(device)
+        await together(
+            self._cluster.inform(others, "drop_peer", device=device.number), self._cluster.remove_device(device)
+        )
 
     @property
     def _joining(self) -> list[Device]:

@@ -100,16 +100,19 @@ class Arena:
             space.map(0, self.file, region.runs)
         return space.view(0, region.num_bytes)
 
-    def write(self, region: Region, data: memoryview) -> None:
-        """Copy `data`, at most the region's size, into its pages from the start."""
-        done = 0
+    def write(self, region: Region, data: memoryview, start: int = 0) -> None:
+        """Copy `data` into a region from byte `start`; it ends where the region does, or before."""
         for first, count in region.runs:
-            end = min(len(data), done + count * self.page_bytes)
-            offset = first * self.page_bytes
-            while done < end:
-                written = os.pwrite(self.file, data[done:end], offset)
-                done += written
-                offset += written
+            length = count * self.page_bytes
+            if start < length and data:
+                part, data = data[: length - start], data[length - start :]
+                self._write(part, first * self.page_bytes + start)
+            start = max(0, start - length)
+
+    def _write(self, data: memoryview, offset: int) -> None:
+        while data:
+            written = os.pwrite(self.file, data, offset)
+            data, offset = data[written:], offset + written
 
     def close(self) -> None:
         """Give all memory back, once the last mapping elsewhere is gone too; no view may be used any more."""

@@ -124,10 +124,12 @@ class MemoryManager:
     ) -> int:
         """Copy blocks (source index, target index) of `region` between devices; returns the bytes."""
         copied = 0
-        theirs, ours = self._view(source, region), self._view(target, region)
+        view = self._view(source, region)
+        with self._lock:
+            arena = self._arena(target)
+            written = arena.regions[region]
         for taken, put in pairs:
-            block = theirs[taken * block_bytes : (taken + 1) * block_bytes]
-            ours[put * block_bytes : (put + 1) * block_bytes] = block
+            arena.write(written, view[taken * block_bytes : (taken + 1) * block_bytes], put * block_bytes)
             copied += block_bytes
         self.traffic.copied += copied
         return copied

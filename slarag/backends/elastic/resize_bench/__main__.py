@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .run import run
-from .settings import BenchSettings
+from .settings import PARTS, BenchSettings
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -25,8 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in ("clients", "answer_tokens", "long_tokens", "kv_blocks", "standbys", "repeats", "warm_seconds"):
         default = getattr(defaults, name)
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
-    parser.add_argument("--no-baselines", dest="baselines", action="store_false")
-    parser.add_argument("--no-ablation", dest="ablation", action="store_false")
+    parser.add_argument("--only", dest="parts", nargs="+", choices=PARTS, default=PARTS)
     json.dump(run(BenchSettings(**vars(parser.parse_args(arguments)))), sys.stdout, indent=2)
     sys.stdout.write("\n")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from .bed import Change
 from .scenarios import Resized, baseline, cold_restart, elastic, middle
-from .settings import ABLATION, BASELINES, BenchSettings
+from .settings import ABLATION, BenchSettings, Part
 
 SCHEMA = 1
 
@@ -31,22 +31,40 @@ def run(settings: BenchSettings) -> dict[str, Any]:
 
 async def _figures(settings: BenchSettings) -> dict[str, Any]:
     cold = await cold_restart(settings)
-    figures = dict(_elastic_figures(await elastic(settings, settings.options(settings.size)), cold))
-    forked = await elastic(settings.without_standby(), settings.without_standby().options(settings.size))
-    figures |= _named("no_standby_", _up_figures(forked, cold))
-    figures["cold_restart_ms"] = _figure([1000 * cold.seconds], "ms")
-    figures["cold_restart_failed_requests"] = _figure([cold.failed], "requests")
-    if settings.simulated is not None:
-        options = replace(settings.options(settings.size), simulated=settings.simulated)
-        figures |= _named("simulated_", _simulated_figures(await elastic(settings, options)))
-    if settings.baselines:
-        for kind in BASELINES:
-            figures |= _named(f"{kind}_", _change_figures([await baseline(kind, settings)], cold))
-    if settings.ablation:
-        for number, name in enumerate(ABLATION, start=1):
-            options = replace(settings.options(settings.size), without=ABLATION[:number])
-            once = replace(settings, repeats=1)
-            figures |= _named(f"ablation_{number}_{name}_", _up_figures(await elastic(once, options), cold))
+    figures = {
+        "cold_restart_ms": _figure([1000 * cold.seconds], "ms"),
+        "cold_restart_failed_requests": _figure([cold.failed], "requests"),
+    }
+    for part in settings.parts:
+        figures |= await _part(part, settings, cold)
+    return figures
+
+
+async def _part(part: Part, settings: BenchSettings, cold: Change) -> dict[str, Any]:
+    if part == "resize":
+        return dict(_elastic_figures(await elastic(settings, settings.options(settings.size)), cold))
+    if part == "no_standby":
+        forked = settings.without_standby()
+        return _named("no_standby_", _up_figures(await elastic(forked, forked.options(settings.size)), cold))
+    if part == "simulated":
+        return await _on_simulated_devices(settings)
+    if part == "ablation":
+        return await _ablation(replace(settings, repeats=1), cold)
+    return _named(f"{part}_", _change_figures([await baseline(part, settings)], cold))
+
+
+async def _on_simulated_devices(settings: BenchSettings) -> dict[str, Any]:
+    if settings.simulated is None:
+        return {}
+    options = replace(settings.options(settings.size), simulated=settings.simulated)
+    return _named("simulated_", _simulated_figures(await elastic(settings, options)))
+
+
+async def _ablation(settings: BenchSettings, cold: Change) -> dict[str, Any]:
+    figures: dict[str, Any] = {}
+    for number, name in enumerate(ABLATION, start=1):
+        options = replace(settings.options(settings.size), without=ABLATION[:number])
+        figures |= _named(f"ablation_{number}_{name}_", _up_figures(await elastic(settings, options), cold))
     return figures
 
 

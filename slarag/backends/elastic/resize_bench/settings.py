@@ -13,6 +13,8 @@ Baseline = Literal["horizontal_replica", "extravagant", "colocated"]
 BASELINES: tuple[Baseline, ...] = get_args(Baseline)
 ABLATION: tuple[Mechanism, ...] = ("page_remap", "peer_copy", "standby", "zero_copy")
 """Taken away one after the other, each with those before it."""
+Part = Literal["resize", "no_standby", "simulated", "horizontal_replica", "extravagant", "colocated", "ablation"]
+PARTS: tuple[Part, ...] = get_args(Part)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,7 +25,7 @@ class BenchSettings:
     each asks again as soon as it is answered, for answer_tokens tokens. warm_seconds: of load before the first resize.
     kv_blocks: of a device, enough for the clients, so that no run fills more of the cache than another. long_tokens:
     of the answers that run on the leaving device when the pool scales down. repeats: of scaling up and down; the median
-    counts. baselines and ablation: whether to measure those too. simulated: an accelerator as which the devices behave
+    counts. parts: what to measure beside a cold restart. simulated: an accelerator as which the devices behave
     in one more run, where copies do not take the processor away from the model.
     """
 
@@ -38,8 +40,7 @@ class BenchSettings:
     kv_blocks: int = 192
     standbys: int = 1
     repeats: int = 3
-    baselines: bool = True
-    ablation: bool = True
+    parts: tuple[Part, ...] = PARTS
     simulated: SimulatedDevice | None = None
 
     def options(self, devices: int) -> PoolOptions:

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ....sla.errors import SlaragError
 from ..cluster.cluster import Cluster
 from ..cluster.device import Device
 from ..cluster.options import PoolOptions
@@ -37,7 +38,7 @@ class PoolEngine:
         self.tokenizer = tokenizer
         self.metrics = Metrics()
         self.max_waiting = max_waiting
-        self.resizing = Resizing(cluster, self._move_sequences)
+        self.resizing = Resizing(cluster, self._move_sequences, leave=self._leave, stay=self._stay)
         self.is_draining = False
         self._lanes: dict[int, Lane] = {}
         self._runs: dict[int, asyncio.Task[None]] = {}
@@ -226,29 +227,38 @@ class PoolEngine:
             if sequence in lane.queue.running or sequence in lane.queue.waiting:
                 lane.wake()
 
+    async def _leave(self, plan: ResizePlan) -> None:
+        """While experts move: empty the leaving devices, but those without a worker, whose memory goes last."""
+        await self._empty([n for n in plan.leaving if not self.cluster.devices[n].is_lost])
+
+    def _stay(self, plan: ResizePlan) -> None:
+        """The resize was undone: what was emptied takes sequences again."""
+        for number in plan.leaving:
+            if number not in self._lanes:
+                self._open_lane(self.cluster.devices[number])
+
     async def _move_sequences(self, plan: ResizePlan) -> None:
-        """Between commit and release: open the new devices' lanes, empty the leaving ones."""
+        """Between commit and release: open the new devices' lanes, empty the leaving ones that are not empty yet."""
         for number in plan.joining:
             self._open_lane(self.cluster.devices[number])
-        leaving = [self._lanes.pop(number) for number in plan.leaving]
-        for lane in leaving:
-            lane.close()
-        for lane in leaving:
-            await self._runs.pop(lane.device.number)
-            await self._empty(lane)
-        if leaving:
-            await self._routing.read()
+        await self._empty([n for n in plan.leaving if n in self._lanes])
         self._spread_waiting()
 
-    async def _empty(self, lane: Lane) -> None:
-        for sequence in lane.queue.waiting:
-            self._least_loaded().add(sequence)
-        for sequence in list(lane.queue.running):
-            if sequence.finish is None:
-                await self._carry(sequence, lane)
+    async def _empty(self, numbers: list[int]) -> None:
+        lanes = [self._lanes.pop(number) for number in numbers]
+        for lane in lanes:
+            lane.close()
+        for lane in lanes:
+            await self._runs.pop(lane.device.number)
+            for sequence in lane.queue.waiting:
+                self._least_loaded().add(sequence)
+            running = [sequence for sequence in lane.queue.running if sequence.finish is None]
+            await asyncio.gather(*(self._carry(sequence, lane) for sequence in running))
+        if lanes:
+            await self._routing.read()
 
     async def _carry(self, sequence: Sequence, source: Lane) -> None:
-        """Take a sequence and its blocks to another device; without room there it is computed again."""
+        """Take a sequence and its blocks to another device; without room there, or a copy, it is computed again."""
         target = min(self._lanes.values(), key=lambda lane: (lane.queue.blocks.used_share, lane.queue.load))
         table: list[int] = []
         if not target.queue.blocks.extend(table, sequence.computed):
@@ -258,7 +268,13 @@ class PoolEngine:
         pairs = list(zip(sequence.table, table, strict=False))
         client, size = self.cluster.memory.client, self.cluster.layout.block_bytes
         numbers = source.device.number, target.device.number
-        await asyncio.to_thread(client.copy_blocks, *numbers, KV, pairs, size)
+        try:
+            await asyncio.to_thread(client.copy_blocks, *numbers, KV, pairs, size)
+        except SlaragError:
+            target.queue.blocks.release(table)
+            sequence.forget_blocks()
+            target.add(sequence)
+            return
         arrive(sequence, table, sequence.computed)
         target.queue.running.append(sequence)
         target.wake()

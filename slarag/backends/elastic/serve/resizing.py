@@ -48,14 +48,29 @@ class ResizeStatus:
         return self.phase in {"preparing", "committing"}
 
 
-class Resizing:
-    """Resizes `cluster`. status: of the last resize. history: those that ended, the last one last."""
+async def _nothing(_: ResizePlan) -> None: ...
 
-    def __init__(self, cluster: Cluster, move_work: MoveWork) -> None:
+
+class Resizing:
+    """Resizes `cluster`. status: of the last resize. history: those that ended, the last one last.
+
+    leave: as move_work, but while experts move; stay: called with the plan where that was for nothing.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        move_work: MoveWork,
+        *,
+        leave: MoveWork = _nothing,
+        stay: Callable[[ResizePlan], None] = lambda _: None,
+    ) -> None:
         self.status = ResizeStatus()
         self.history: deque[ResizeStatus] = deque(maxlen=_KEPT)
         self._cluster = cluster
         self._move_work = move_work
+        self._leave = leave
+        self._stay = stay
         self._running: asyncio.Task[ResizeStatus] | None = None
         self._changing = asyncio.Lock()
         cluster.watch.on_lost = lambda device: cluster.start_task(self._do_without(device))
@@ -153,7 +168,7 @@ class Resizing:
             left -= 1
             transaction = Resize(self._cluster, plan, at_step=at_step, on_phase=self._on_phase)
             try:
-                await transaction.run(move)
+                await transaction.run(move, leave=lambda: self._leave(plan), stay=lambda: self._stay(plan))
                 return transaction.bytes_moved
             except ResizeError as error:
                 if not left or not isinstance(error.__cause__, WorkerGoneError):
