@@ -119,37 +119,105 @@ struct Context {
     int64_t tokens, to_values, size;
 };
 
-template <typename T>
-void score_tokens(const T* query, const Context<T>& context, float scale, float* scores) {
+// HEADS queries at once: a key is read once for all of them.
+template <typename T, int HEADS>
+void score_tokens(const T* const* queries, const Context<T>& context, float scale, float* const* scores) {
+    constexpr int PER = LANES / HEADS;
     int64_t token = 0, size = context.size;
     const T* const* keys = context.keys;
     if (size % Product<T>::STEP == 0)
-        for (; token + LANES <= context.tokens; token += LANES) {
+        for (; token + PER <= context.tokens; token += PER) {
             vf sums[LANES] = {};
             for (int64_t i = 0; i < size; i += Product<T>::STEP)
-                for (int lane = 0; lane < LANES; lane++) Product<T>::add(sums[lane], keys[token + lane] + i, query + i);
-            store(scores + token, sum_each(sums) * scale);
+                for (int lane = 0; lane < LANES; lane++)
+                    Product<T>::add(sums[lane], keys[token + lane % PER] + i, queries[lane / PER] + i);
+            float lanes[LANES];
+            store(lanes, sum_each(sums) * scale);
+            for (int head = 0; head < HEADS; head++)
+                std::memcpy(scores[head] + token, lanes + head * PER, PER * sizeof(float));
         }
-    for (; token < context.tokens; token++) scores[token] = dot(query, keys[token], size) * scale;
+    for (; token < context.tokens; token++)
+        for (int head = 0; head < HEADS; head++) scores[head][token] = dot(queries[head], keys[token], size) * scale;
 }
 
+// The values of elements [first, last), each weighed by its token's share.
 template <typename T>
-void mix_values(const float* shares, const Context<T>& context, T* out) {
-    int64_t i = 0, size = context.size;
-    for (; i + 4 * LANES <= size; i += 4 * LANES) {
-        vf sums[4] = {};
-        for (int64_t token = 0; token < context.tokens; token++) {
-            const T* values = context.keys[token] + context.to_values + i;
-            for (int part = 0; part < 4; part++) sums[part] += load(values + part * LANES) * shares[token];
-        }
-        for (int part = 0; part < 4; part++) store(out + i + part * LANES, sums[part]);
+void mix_some_values(const float* shares, const Context<T>& context, int64_t first, int64_t last, T* out) {
+    int64_t i = first;
+    for (; i + LANES <= last; i += LANES) {
+        vf total = {};
+        for (int64_t token = 0; token < context.tokens; token++)
+            total += load(context.keys[token] + context.to_values + i) * shares[token];
+        store(out + i, total);
     }
-    for (; i < size; i++) {
+    for (; i < last; i++) {
         float total = 0;
         for (int64_t token = 0; token < context.tokens; token++)
             total += to_float(context.keys[token][context.to_values + i]) * shares[token];
         store(out + i, total);
     }
+}
+
+// As far as values are mixed for HEADS heads at once; the rest is left to `mix_some_values`.
+template <typename T, int HEADS>
+struct Mix {
+    static int64_t run(float* const*, const Context<T>&, T* const*) { return 0; }
+};
+#if defined(__AVX512BF16__)
+template <int HEADS>
+struct Mix<bf16, HEADS> {
+    // Two tokens' values meet two shares: what is in one lane of `low` and `high` belongs to the same element.
+    static int64_t run(float* const* scores, const Context<bf16>& context, bf16* const* out) {
+        constexpr int STEP = 2 * LANES;
+        int64_t tokens = context.tokens, pairs = (tokens + 1) / 2, i = 0;
+        uint32_t* shares = scratch<uint32_t, 36>(HEADS * (pairs + LANES));
+        for (int head = 0; head < HEADS; head++) share_pairs(scores[head], tokens, (bf16*)(shares + head * pairs));
+        for (; i + STEP <= context.size; i += STEP) {
+            vf low[HEADS] = {}, high[HEADS] = {};
+            for (int64_t pair = 0; pair < pairs; pair++) {
+                int64_t token = 2 * pair, next = token + 1 < tokens ? token + 1 : token;
+                __m512i a = _mm512_loadu_si512(context.keys[token] + context.to_values + i);
+                __m512i b = _mm512_loadu_si512(context.keys[next] + context.to_values + i);
+                __m512bh first = (__m512bh)_mm512_unpacklo_epi16(a, b), second = (__m512bh)_mm512_unpackhi_epi16(a, b);
+                for (int head = 0; head < HEADS; head++) {
+                    __m512bh share = (__m512bh)_mm512_set1_epi32(shares[head * pairs + pair]);
+                    low[head] = (vf)_mm512_dpbf16_ps((__m512)low[head], first, share);
+                    high[head] = (vf)_mm512_dpbf16_ps((__m512)high[head], second, share);
+                }
+            }
+            for (int head = 0; head < HEADS; head++) store_by_fours(out[head] + i, low[head], high[head]);
+        }
+        return i;
+    }
+    static void share_pairs(const float* scores, int64_t tokens, bf16* shares) {
+        int64_t i = 0;
+        for (; i + LANES <= tokens; i += LANES) store(shares + i, load(scores + i));
+        for (; i < tokens; i++) store(shares + i, scores[i]);
+        if (tokens % 2) shares[tokens].bits = 0;
+    }
+    // Of each eight elements, `low` has four and `high` the next four.
+    static void store_by_fours(bf16* to, vf low, vf high) {
+        store(to, __builtin_shufflevector(low, high, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23));
+        vf last = __builtin_shufflevector(low, high, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
+        store(to + LANES, last);
+    }
+};
+#endif
+
+template <typename T, int HEADS>
+void attend_heads(const T* from, const Context<T>& context, float scale, T* to) {
+    const T* queries[HEADS];
+    T* out[HEADS];
+    float *scores = scratch<float, 31>(HEADS * context.tokens), *scores_of[HEADS];
+    for (int head = 0; head < HEADS; head++) {
+        queries[head] = from + head * context.size;
+        out[head] = to + head * context.size;
+        scores_of[head] = scores + head * context.tokens;
+    }
+    score_tokens<T, HEADS>(queries, context, scale, scores_of);
+    for (int head = 0; head < HEADS; head++) softmax(scores_of[head], context.tokens);
+    int64_t done = Mix<T, HEADS>::run(scores_of, context, out);
+    for (int head = 0; head < HEADS; head++) mix_some_values(scores_of[head], context, done, context.size, out[head]);
 }
 
 // Finds the tokens of a table's blocks, and asks for them in time.
@@ -180,14 +248,12 @@ void attend(const T* queries, int64_t stride, const int64_t* places, int64_t row
     share_work(rows, tokens * heads * size * 4, [=](int64_t row) {
         const T* from = queries + places[row] * stride;
         T* to = out + places[row] * heads * size;
-        float* scores = scratch<float, 31>(lengths[row]);
         for (int64_t key_head = 0; key_head < cache.heads; key_head++) {
             Context<T> context = find_context(cache, tables + row * width, lengths[row], key_head);
-            for (int64_t head = key_head * group; head < (key_head + 1) * group; head++) {
-                score_tokens(from + head * size, context, scale, scores);
-                softmax(scores, context.tokens);
-                mix_values(scores, context, to + head * size);
-            }
+            int64_t head = key_head * group, last = head + group;
+            for (; head + 4 <= last; head += 4) attend_heads<T, 4>(from + head * size, context, scale, to + head * size);
+            for (; head + 2 <= last; head += 2) attend_heads<T, 2>(from + head * size, context, scale, to + head * size);
+            for (; head < last; head++) attend_heads<T, 1>(from + head * size, context, scale, to + head * size);
         }
     });
 }

@@ -37,7 +37,8 @@ inline void relax() {
 }
 
 // Helpers take the numbers of a job's parts from the same counter as the caller, who does all of them where no helper
-// comes in time: a busy machine costs the help, not the time to wait for it.
+// comes in time. On a busy machine a helper may be held up inside a part; the caller, having waited for one, then works
+// alone for a while, so that waiting takes at most a small share of its time.
 class Threads {
    public:
     static Threads& all() {
@@ -56,7 +57,7 @@ class Threads {
     // work(0) ... work(parts - 1), in any order, on several threads. A second caller at the same time does its own alone.
     template <typename Work>
     void run(int64_t parts, const Work& work) {
-        if (parts > 1 && _wanted > 1 && _calling.try_lock()) {
+        if (parts > 1 && _wanted > 1 && Clock::now() >= _alone_until && _calling.try_lock()) {
             share(parts, [](const void* what, int64_t part) { (*(const Work*)what)(part); }, &work);
             _calling.unlock();
             return;
@@ -66,8 +67,11 @@ class Threads {
 
    private:
     typedef void (*Part)(const void*, int64_t);
+    typedef std::chrono::steady_clock Clock;
     // Between two jobs of a step pass microseconds; waking a helper that sleeps takes longer.
     static constexpr std::chrono::microseconds AWAKE{60};
+    // A helper that runs is not waited for longer than this, nor longer than the caller was at work itself.
+    static constexpr std::chrono::microseconds HELD_UP{1000};
 
     void share(int64_t parts, Part part, const void* what) {
         _part = part, _what = what, _parts = parts;
@@ -75,10 +79,18 @@ class Threads {
         _open = true;
         _turn++;
         if (_asleep.load()) syscall(SYS_futex, (uint32_t*)&_turn, FUTEX_WAKE_PRIVATE, 1 << 30, nullptr, nullptr, 0);
+        auto began = Clock::now();
         take();
         _open = false;
         // Whoever came in before that is at work on a part; nobody comes in after it.
+        if (_inside.load()) wait(began);
+    }
+
+    void wait(Clock::time_point began) {
+        auto started = Clock::now();
         for (int turns = 0; _inside.load(); turns++) turns < 2000 ? relax() : (void)sched_yield();
+        auto ended = Clock::now();
+        if (ended - started > HELD_UP && ended - started > started - began) _alone_until = ended + 30 * (ended - started);
     }
 
     void take() {
@@ -95,10 +107,10 @@ class Threads {
     }
 
     uint32_t await(uint32_t seen) {
-        auto until = std::chrono::steady_clock::now() + AWAKE;
+        auto until = Clock::now() + AWAKE;
         while (_turn.load() == seen) {
             for (int i = 0; i < 50 && _turn.load() == seen; i++) relax();
-            if (_turn.load() == seen && std::chrono::steady_clock::now() > until) {
+            if (_turn.load() == seen && Clock::now() > until) {
                 _asleep++;
                 syscall(SYS_futex, (uint32_t*)&_turn, FUTEX_WAIT_PRIVATE, seen, nullptr, nullptr, 0);
                 _asleep--;
@@ -116,6 +128,7 @@ class Threads {
     std::atomic<bool> _open{false};
     std::atomic<int> _inside{0}, _asleep{0};
     std::atomic<uint32_t> _turn{0};
+    Clock::time_point _alone_until{};
 };
 
 // Parts that take less than about ten microseconds together are not worth sharing. cost: of all, in multiplications.
