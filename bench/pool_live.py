@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -132,6 +133,10 @@ async def late_share(engine: PoolEngine) -> float:
     return sum(late) / max(engine.metrics.device_seconds, 1e-9)
 
 
+def say(text: str) -> None:
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+
+
 def prepared(args: argparse.Namespace) -> list[Arrival]:
     """The trace's first minutes, compressed, with shorter requests."""
     trace = load_trace(args.trace, until_s=60 * args.minutes)
@@ -157,10 +162,13 @@ async def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         hang_seconds=30.0,
         standbys=2,
     )
+    say("starting a pool")
     engine = await PoolEngine.start(options, max_waiting=100_000)
     try:
         trace = prepared(args)
+        say("measuring its steps and resizes")
         model, figures = await calibrated(args, engine, device, trace)
+        say(f"replaying {len(trace)} requests over {trace[-1].at:.0f} seconds")
         return await compare(args, engine, model, trace) | figures
     finally:
         await engine.aclose()
@@ -171,6 +179,7 @@ async def calibrated(
 ) -> tuple[ServiceModel, dict[str, Any]]:
     """What the simulator takes a device and a resize to cost, and how that compares with measured steps."""
     up_s, down_s = await switch_seconds(engine, args.devices)
+    say(f"a resize takes {up_s:.2f} s up and {down_s:.2f} s down")
     prompt = sum(arrival.input_tokens for arrival in trace) / len(trace)
     answer = sum(arrival.output_tokens for arrival in trace) / len(trace)
     cost = ProfiledCost(
@@ -224,6 +233,7 @@ async def compare(
             await controlling
         await driver.aclose()
     late = await late_share(engine)
+    say("simulating the same")
     simulator = Simulator(model, objectives, trace, devices=args.devices, standbys=2, interval_s=args.interval)
     simulated = simulator.run(ForecastPolicy(model, objectives, limits))
     met = share(live.met(objectives), len(live.ttfts))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .options import AsJson
-from .streams import say, write, write_json
+from .streams import progress, say, write, write_json
 
 
 def simulate(
@@ -37,7 +37,8 @@ def simulate(
     objectives = Objectives(ttft_s=ttft_ms / 1000, itl_s=itl_ms / 1000, share=share)
     say(f"simulating {minutes:g} minutes of {trace.name} under several settings of five policies")
     settings = ComparisonSettings(objectives=objectives, minutes=minutes, ceiling=ceiling)
-    found = compare_policies(arrivals, settings, name=trace.name)
+    with progress("simulating") as advance:
+        found = compare_policies(arrivals, settings, name=trace.name, on_progress=advance)
     if as_json:
         from ..evals.machine import machine
 

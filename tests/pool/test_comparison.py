@@ -35,7 +35,11 @@ def test_each_reference_keeps_its_cheapest_run_that_attains(tmp_path: Path) -> N
 def test_an_objective_that_no_setting_attains_is_said_to_be_so() -> None:
     trace = waves(60, low=0.5, high=3, period_s=60)
     settings = ComparisonSettings(model=MODEL, objectives=Objectives(ttft_s=0.001), ceiling=2)
-    found = compare_policies(trace, settings)
+    runs: list[tuple[int, int, str]] = []
+    found = compare_policies(trace, settings, on_progress=lambda *run: runs.append(run))
+    assert [run[0] for run in runs] == list(range(1, len(runs) + 1))
+    assert len(runs) <= runs[0][1]
+    assert runs[0][2] == "ForecastPolicy"
     assert [name for name, run in found.runs.items() if run is None] == [
         "static",
         "queue_threshold",

@@ -23,7 +23,10 @@ _SUFFIX = ".yaml"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeviceProfile:
-    """An accelerator's data sheet. Rates are per second; step_overhead_s is added to each step."""
+    """An accelerator's data sheet. Rates are per second; step_overhead_s is added to each step.
+
+    flops_per_s: dense, in 16 bits, of the units for matrix products. link_bytes_per_s: both directions together.
+    """
 
     name: str
     memory_bytes: float

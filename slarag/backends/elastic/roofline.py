@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StepWork:
-    """What a step asks of its device; arrays for many steps."""
+    """What a step asks of its device; arrays for many steps. link_bytes: in both directions together."""
 
     flops: Floats | float
     memory_bytes: Floats | float
@@ -75,8 +75,9 @@ def work_of(
     flops = flops + 2.0 * sequences * config.vocab_size * config.hidden_size
     read = shared + config.vocab_size * config.hidden_size + sparse * _experts_read(config, tokens, devices) * expert
     read = read + 2.0 * kv_width * context_tokens
-    sent = 2.0 * tokens * config.experts_per_token * config.hidden_size * sparse * (devices - 1) / devices
-    return StepWork(flops, read * size, sent * size)
+    # Rows go there and come back; a device's peers send it as many as it sends them.
+    moved = 4.0 * tokens * config.experts_per_token * config.hidden_size * sparse * (devices - 1) / devices
+    return StepWork(flops, read * size, moved * size)
 
 
 def _shared_elements(config: Qwen3MoeConfig) -> int:

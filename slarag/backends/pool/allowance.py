@@ -14,7 +14,7 @@ _SPENT = 0.85
 _REPAID_IN_S = 1500.0
 _LEAST, _MOST = 0.3, 2.0
 _REMEMBERED = 360
-_CHEAPEST, _DEAREST = 2.0, 4.0
+_CHEAPEST, _DEAREST = 2.0, 0.4
 _HALVINGS = 20
 _SURE_MISSES = 10.0
 _FORGOTTEN = 0.997
@@ -70,8 +70,8 @@ class Allowance:
     def price(self, request_s: float) -> float:
         """Device-seconds that one expected miss is worth now.
 
-        request_s: device-seconds of a request. A miss is worth at least a few requests, and at most a few times as many
-        as may not be missed for one that is.
+        request_s: device-seconds of a request. A miss is worth at least a few requests, and at most a part of as many
+        as may not be missed for one that is: above that, devices buy next to nothing.
         """
         known = min(self._count, _REMEMBERED)
         sizes, misses = self._sizes[:known], self._misses[:known]

@@ -6,6 +6,8 @@ cheapest run that attains the objective counts.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,6 +22,8 @@ from .trace import Arrival, load_trace
 
 SCHEMA = 1
 OURS = "forecast"
+OnProgress = Callable[[int, int, str], None]
+"""Runs begun, of at most how many, and the policy."""
 _Setting = TypeVar("_Setting", int, float)
 _COARSE, _FINE = 24, 16
 _FIGURES = (
@@ -92,11 +96,18 @@ def compare(trace: Path, settings: ComparisonSettings | None = None) -> PolicyCo
 
 
 def compare_policies(
-    trace: Sequence[Arrival], settings: ComparisonSettings, *, name: str = "made up"
+    trace: Sequence[Arrival],
+    settings: ComparisonSettings,
+    *,
+    name: str = "made up",
+    on_progress: OnProgress = lambda _done, _total, _what: None,
 ) -> PolicyComparison:
-    """Compare on arrivals that are there already."""
+    """Compare on arrivals that are there already. on_progress: told of each simulated run."""
+    done = itertools.count(1)
+    total = 1 + 3 * (_COARSE + _FINE) + 1 + math.ceil(math.log2(settings.ceiling))
 
     def run(policy: Policy) -> SimulatedRun:
+        on_progress(next(done), total, type(policy).__name__)
         simulator = Simulator(
             settings.model,
             settings.objectives,
