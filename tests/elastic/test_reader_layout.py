@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from slarag.backends.elastic.device_layout import expert_region
 from slarag.backends.elastic.memory.client import MemoryProcess
 from slarag.backends.elastic.models.reader import ReaderLayout, reader_over
-from slarag.backends.elastic.worker.device_memory import map_region
+from slarag.backends.elastic.models.reader_experts import ReaderExperts
+from slarag.backends.elastic.worker.device_memory import DeviceMemory
 from slarag.backends.reader.config import EncoderConfig
+from slarag.backends.reader.experts import RoutedFeedForward
 from slarag.backends.reader.model import Reader
 from slarag.backends.reader.storage import Storage
 from slarag.backends.reader.store import ReaderSettings, load_reader, save_reader, use_bfloat16
@@ -42,20 +45,30 @@ def test_what_lies_in_the_arena_is_what_is_loaded(
 ) -> None:
     torch.manual_seed(0)
     save_reader(Reader(config), ReaderSettings(), tmp_path, storage=storage)
-    layout = ReaderLayout.of(tmp_path, page_bytes=PAGE, low_precision=low_precision)
-    memory.client.add_device(0, layout.sizes())
-    for dtype, placed in layout.shared_loads(0).items():
+    made = ReaderLayout.of(tmp_path, page_bytes=PAGE, max_batch_tokens=512, low_precision=low_precision)
+    held = [(layer, expert) for layer in made.config.sparse_layers for expert in range(made.config.num_experts)]
+    memory.client.add_device(0, made.sizes() | made.expert_sizes(held))
+    loads = made.shared_loads(0)
+    loads[made.dtype] += [part for pair in held for part in made.expert_parts(0, *pair)]
+    for dtype, placed in loads.items():
         memory.client.load(str(tmp_path), placed, dtype)
     known, _ = load_reader(tmp_path)
     if low_precision:
         use_bfloat16(known)
+    layout = ReaderLayout.from_message(json.loads(json.dumps(made.to_message())))
     with memory.client.attached(0) as attachment:
-        space = map_region(attachment.file, attachment.regions["shared"], PAGE)
-    found = reader_over(json.loads(json.dumps(layout.to_message())), space.view)
-    ours, theirs = found.state_dict(), known.state_dict()
-    assert list(ours) == list(theirs)
-    for name, tensor in theirs.items():
-        assert ours[name].dtype == tensor.dtype, name
-        assert torch.equal(ours[name], tensor), name
-    del found, ours
-    space.close()
+        device = DeviceMemory(layout, attachment.file, attachment.regions, weights_of=ReaderExperts.of)
+        device.experts.take_in(
+            attachment.file, [(*pair, attachment.regions[expert_region(*pair)].runs) for pair in held]
+        )
+    ours = reader_over(layout, device.shared).state_dict()
+    assert list(ours) == list(known.state_dict())
+    for name, tensor in known.state_dict().items():
+        if ".expert_" not in name:
+            assert (ours[name].dtype, torch.equal(ours[name], tensor)) == (tensor.dtype, True), name
+    for layer, expert in held:
+        block, mine = known.encoder.layers[layer].feed_forward, device.experts.weights[layer]
+        assert isinstance(block, RoutedFeedForward)
+        assert isinstance(mine, ReaderExperts)
+        theirs = block.expert_up[expert], block.expert_down[expert], block.expert_up_bias[expert]
+        assert all(map(torch.equal, (*mine.views[expert], mine.biases[expert]), theirs))

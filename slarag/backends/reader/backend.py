@@ -207,12 +207,15 @@ class EmbeddedReader:
 
 
 class ReadFunction:
-    """Runs the model in the reading thread, with its own thread count."""
+    """Runs the model in the reading thread, with its own thread count.
 
-    def __init__(self, model: Reader, threads: int | None) -> None:
+    low_precision: in bfloat16, None for whether this machine's processor is fast at it.
+    """
+
+    def __init__(self, model: Reader, threads: int | None, *, low_precision: bool | None = None) -> None:
         self._model = model
         self._threads = threads
-        self._low_precision = bfloat16_is_fast()
+        self._low_precision = bfloat16_is_fast() if low_precision is None else low_precision
         if self._low_precision:
             use_bfloat16(model)
 

@@ -7,13 +7,23 @@ token passes its top k. Before any training the block computes what the dense on
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+RunExperts = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Mixes what the chosen experts make of `x` [tokens, hidden]: `chosen`, int64, by `weight`, both [tokens, top_k]."""
+
 
 class RoutedFeedForward(nn.Module):
-    """Shared inner units and `experts` routed ones of equal size, `top_k` of them for each token."""
+    """Shared inner units and `experts` routed ones of equal size, `top_k` of them for each token.
+
+    run_experts: runs the routed ones where their weights are not in this module.
+    """
+
+    run_experts: RunExperts | None = None
 
     def __init__(self, hidden: int, shared: int, expert: int, experts: int, top_k: int) -> None:
         super().__init__()
@@ -38,6 +48,8 @@ class RoutedFeedForward(nn.Module):
         weight = probability / probability.sum(-1, keepdim=True).detach()
         x = x.to(self.shared_up.weight.dtype)
         output = self.shared_down(F.gelu(self.shared_up(x)))
+        if self.run_experts is not None:
+            return output + self.run_experts(x, chosen, weight.to(x.dtype)), chosen
         return output + self._routed(x, chosen, weight), chosen
 
     def _routed(self, x: Tensor, chosen: Tensor, weight: Tensor) -> Tensor:

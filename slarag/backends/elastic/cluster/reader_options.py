@@ -20,13 +20,19 @@ def _shipped() -> Path:
 class ReaderOptions(PoolOptions):
     """Settings of a pool that serves the embedded reader. model: its folder, the shipped one by default.
 
-    max_batch_tokens: padded tokens of a device's batch. low_precision: None for what this machine is fast at.
+    max_batch_tokens: padded tokens of a device's batch; a longer one is no faster by the token, and others wait for it.
+    low_precision: None for what this machine is fast at.
     """
 
     model: Path = field(default_factory=_shipped)
-    max_batch_tokens: int = 6144
+    max_batch_tokens: int = 2048
     low_precision: bool | None = None
 
     def layout(self) -> DeviceLayout:
         """The layout of the reader's folder; raises `ConfigurationError`."""
-        return ReaderLayout.of(self.model, page_bytes=self.page_bytes, low_precision=self.low_precision)
+        return ReaderLayout.of(
+            self.model,
+            page_bytes=self.page_bytes,
+            max_batch_tokens=self.max_batch_tokens,
+            low_precision=self.low_precision,
+        )

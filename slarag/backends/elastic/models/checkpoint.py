@@ -31,9 +31,17 @@ class Entry:
     offset: int
     num_bytes: int
 
+    def part(self, index: int) -> Entry:
+        """One of the tensors that are stacked in this one."""
+        num_bytes = self.num_bytes // self.shape[0]
+        return Entry(self.file, self.dtype, self.shape[1:], self.offset + index * num_bytes, num_bytes)
+
 
 class Checkpoint:
-    """An opened folder. `tensors_read` counts reads by tensor, so that a test can hold "each once"."""
+    """An opened folder. `name[i]` is the i-th of the tensors that are stacked in `name`.
+
+    `tensors_read` counts reads by tensor, so that a test can hold "each once".
+    """
 
     def __init__(self, folder: Path, entries: dict[str, Entry]) -> None:
         self.folder = folder
@@ -62,7 +70,7 @@ class Checkpoint:
 
     def read_into(self, part: Part, target: memoryview, dtype: str) -> None:
         """Fill `target` (bytes) with the tensor that `part` names as `dtype`, converted where the file differs."""
-        entry = self._entries.get(part.source)
+        entry = self._find(part.source)
         if entry is None or entry.shape != part.shape:
             found = "missing" if entry is None else f"of shape {entry.shape}"
             raise CheckpointError(
@@ -70,13 +78,18 @@ class Checkpoint:
                 remedy="config.json and the weights must be of the same model",
             )
         self.tensors_read[part.source] = self.tensors_read.get(part.source, 0) + 1
-        scale = self._entries.get(part.source + SCALE)
+        scale = self._find(part.source, SCALE)
         if scale is not None:
             self._read_and_scale(entry, scale, target, dtype)
         elif _DTYPES.get(entry.dtype) == dtype:
             self._read(entry, target)
         else:
             self._read_and_convert(entry, target, dtype)
+
+    def _find(self, source: str, ending: str = "") -> Entry | None:
+        name, _, index = source.removesuffix("]").partition("[")
+        entry = self._entries.get(name + ending)
+        return entry.part(int(index)) if entry is not None and index else entry
 
     def _read(self, entry: Entry, target: memoryview) -> None:
         file = self._files.get(entry.file)

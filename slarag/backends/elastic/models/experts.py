@@ -83,6 +83,8 @@ def combine(sorted_rows: Tensor, order: Tensor, weights: Tensor) -> Tensor:
     tokens, k = weights.shape
     rows = torch.empty_like(sorted_rows)
     rows[order] = sorted_rows
+    if k == 1:
+        return rows.mul_(weights)
     return torch.bmm(weights.unsqueeze(1), rows.view(tokens, k, -1)).squeeze(1)
 
 

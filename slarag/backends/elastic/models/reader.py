@@ -1,18 +1,21 @@
-"""The embedded reader as the pool holds it: whole on every device, each tensor in the precision it computes in.
+"""The embedded reader as the pool holds it: experts spread over the devices, everything else whole on each of them.
 
-Readers work data-parallel: a device shares nothing with others, so that a new one needs a copy of the weights and
-nothing else.
+Devices read data-parallel, and expert-parallel where the reader has experts: a new device needs a copy of what is whole
+and its share of the experts. Each tensor is held in the precision that it computes in.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from ..device_layout import ALIGN_BYTES, SHARED, WORKSPACE, DeviceLayout
+from ...reader.config import EncoderConfig
+from ...reader.windows import MAX_WINDOW_TOKENS
+from ..device_layout import ALIGN_BYTES, SHARED, DeviceLayout, expert_region
 from ..memory.manager import Placed
 from .checkpoint import Checkpoint
 from .config import BYTES_OF, DType, Qwen3MoeConfig
@@ -31,17 +34,7 @@ _PARENT_NAMES = {
     "norm.weight": "LayerNorm.weight",
     "norm.bias": "LayerNorm.bias",
 }
-_NOTHING = Qwen3MoeConfig(
-    vocab_size=0,
-    hidden_size=0,
-    num_layers=0,
-    num_heads=0,
-    num_kv_heads=0,
-    head_dim=0,
-    num_experts=0,
-    experts_per_token=0,
-    moe_intermediate_size=0,
-)
+_EXPERT = re.compile(r"encoder\.layers\.\d+\.feed_forward\.expert_\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +55,10 @@ class ReaderTensor:
 
 @dataclass(frozen=True, kw_only=True)
 class ReaderLayout(DeviceLayout):
-    """A device's memory for a reader: no experts to move and no KV blocks.
+    """A device's memory for a reader, which has no KV blocks.
 
-    head: what the reader's `reader.json` says. low_precision: whether its matrices are held in bfloat16.
+    head: what the reader's `reader.json` says. low_precision: whether its matrices are held in bfloat16. tensors: those
+    that every device holds.
     """
 
     head: dict[str, Any]
@@ -72,7 +66,9 @@ class ReaderLayout(DeviceLayout):
     tensors: tuple[ReaderTensor, ...]
 
     @classmethod
-    def of(cls, folder: Path, *, page_bytes: int, low_precision: bool | None = None) -> ReaderLayout:
+    def of(
+        cls, folder: Path, *, page_bytes: int, max_batch_tokens: int, low_precision: bool | None = None
+    ) -> ReaderLayout:
         """The layout for the reader in `folder`; raises `ConfigurationError` for a folder without one.
 
         low_precision: None for what this machine's processor is fast at, as `EmbeddedReader` chooses.
@@ -83,11 +79,11 @@ class ReaderLayout(DeviceLayout):
         head = read_head(folder)
         low = bfloat16_is_fast() if low_precision is None else low_precision
         return cls(
-            config=_NOTHING,
-            dtype="float32",
+            config=_expert_sizes(EncoderConfig.from_dict(head["config"])),
+            dtype="bfloat16" if low else "float32",
             kv_blocks=0,
             block_tokens=0,
-            max_batch_tokens=0,
+            max_batch_tokens=max(max_batch_tokens, MAX_WINDOW_TOKENS),
             page_bytes=page_bytes,
             head=head,
             low_precision=low,
@@ -96,17 +92,23 @@ class ReaderLayout(DeviceLayout):
 
     @property
     def max_devices(self) -> int:
-        """Each device works alone, so that only the host bounds how many there are."""
+        """A device without experts still reads, so that only the host bounds how many there are."""
         return 64
 
     @property
     def shared_bytes(self) -> int:
-        """Size of the shared region, which holds everything."""
+        """Size of the shared region, which holds everything but the experts."""
         return max((tensor.offset + tensor.num_bytes for tensor in self.tensors), default=0)
 
-    def sizes(self) -> dict[str, int]:
-        """See `DeviceLayout.sizes`."""
-        return {SHARED: self.shared_bytes, WORKSPACE: 0}
+    @property
+    def expert_bytes(self) -> int:
+        """Size of an expert."""
+        return sum(math.prod(shape) for shape in self._expert_shapes.values()) * BYTES_OF[self.dtype]
+
+    @property
+    def workspace_rows(self) -> int:
+        """See `DeviceLayout.workspace_rows`; there is a workspace where nothing is ever sent, too."""
+        return max(1, self.max_batch_tokens * self.config.experts_per_token)
 
     def shared_loads(self, device: int) -> dict[DType, list[Placed]]:
         """See `DeviceLayout.shared_loads`."""
@@ -116,14 +118,32 @@ class ReaderLayout(DeviceLayout):
             loads.setdefault(tensor.dtype, []).append(Placed(part, device, SHARED, tensor.offset, tensor.num_bytes))
         return loads
 
-    def to_message(self) -> dict[str, Any]:
-        """What a worker needs of it, as plain JSON values."""
-        return {
-            "reader": self.head,
-            "low_precision": self.low_precision,
-            "page_bytes": self.page_bytes,
-            "tensors": [astuple(tensor) for tensor in self.tensors],
-        }
+    def expert_parts(self, device: int, layer: int, expert: int) -> list[Placed]:
+        """See `DeviceLayout.expert_parts`; the checkpoint has the experts of a layer stacked."""
+        block, region, size = (
+            f"encoder.layers.{layer}.feed_forward.",
+            expert_region(layer, expert),
+            BYTES_OF[self.dtype],
+        )
+        placed: list[Placed] = []
+        end = 0
+        for name, shape in self._expert_shapes.items():
+            part = Part(f"{block}{name}[{expert}]", shape, end)
+            placed.append(Placed(part, device, region, end * size, part.elements * size))
+            end += part.elements
+        return placed
+
+    @property
+    def _expert_shapes(self) -> dict[str, tuple[int, ...]]:
+        hidden, inner = self.config.hidden_size, self.config.moe_intermediate_size
+        return {"expert_up": (inner, hidden), "expert_up_bias": (inner,), "expert_down": (hidden, inner)}
+
+    @classmethod
+    def from_message(cls, raw: dict[str, Any]) -> ReaderLayout:
+        """The inverse of `to_message`, after a round trip through JSON."""
+        tensors = tuple(ReaderTensor(**(fields | {"shape": tuple(fields["shape"])})) for fields in raw["tensors"])
+        fields: dict[str, Any] = raw | {"config": Qwen3MoeConfig.from_dict(raw["config"]), "tensors": tensors}
+        return cls(**fields)
 
 
 def empty_reader(head: Mapping[str, Any], *, low_precision: bool) -> Reader:
@@ -139,8 +159,8 @@ def empty_reader(head: Mapping[str, Any], *, low_precision: bool) -> Reader:
     return model.requires_grad_(requires_grad=False).eval()
 
 
-def reader_over(message: Mapping[str, Any], bytes_at: Callable[[int, int], memoryview]) -> Reader:
-    """The reader that `ReaderLayout.to_message` describes, over memory that is there; nothing is copied.
+def reader_over(layout: ReaderLayout, bytes_at: Callable[[int, int], memoryview]) -> Reader:
+    """The reader of `layout` over memory that is there; nothing is copied. Its experts have no values.
 
     bytes_at: a part of the shared region, by offset and length in bytes.
     """
@@ -150,10 +170,24 @@ def reader_over(message: Mapping[str, Any], bytes_at: Callable[[int, int], memor
         data = bytes_at(tensor.offset, tensor.num_bytes)
         return torch.frombuffer(data, dtype=getattr(torch, tensor.dtype)).view(tensor.shape)
 
-    model = empty_reader(message["reader"], low_precision=message["low_precision"])
-    tensors = (ReaderTensor(*fields) for fields in message["tensors"])
-    model.load_state_dict({tensor.name: view(tensor) for tensor in tensors}, assign=True)
+    model = empty_reader(layout.head, low_precision=layout.low_precision)
+    model.load_state_dict({tensor.name: view(tensor) for tensor in layout.tensors}, strict=False, assign=True)
     return model
+
+
+def _expert_sizes(config: EncoderConfig) -> Qwen3MoeConfig:
+    """What the placement and the exchange of experts need to know of a reader."""
+    return Qwen3MoeConfig(
+        vocab_size=0,
+        hidden_size=config.hidden_size,
+        num_layers=config.num_layers,
+        num_heads=0,
+        num_kv_heads=0,
+        head_dim=0,
+        num_experts=config.experts,
+        experts_per_token=config.top_k if config.experts else 0,
+        moe_intermediate_size=config.expert_size,
+    )
 
 
 def _tensors(model: Reader, folder: Path) -> tuple[ReaderTensor, ...]:
@@ -161,6 +195,8 @@ def _tensors(model: Reader, folder: Path) -> tuple[ReaderTensor, ...]:
     found: list[ReaderTensor] = []
     end = 0
     for name, tensor in model.state_dict().items():
+        if _EXPERT.fullmatch(name):
+            continue
         dtype = cast("DType", str(tensor.dtype).removeprefix("torch."))
         found.append(ReaderTensor(name, _source_of(name, checkpoint.names), tuple(tensor.shape), dtype, end))
         end += -(-found[-1].num_bytes // ALIGN_BYTES) * ALIGN_BYTES

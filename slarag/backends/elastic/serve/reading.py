@@ -261,6 +261,7 @@ class ReadingEngine:
         self._runs[device.number] = asyncio.create_task(lane.run())
 
     def _take(self) -> list[ReadingJob]:
+        self._queue.drop_done()
         in_full = _mean(lane.seconds_in_full for lane in self._lanes.values())
         self.brown_out.observe(len(self._queue.jobs), in_full, self.size)
         self.metrics.compute_level = self.brown_out.level
@@ -289,10 +290,14 @@ async def _merged(jobs: Sequence[ReadingJob], budget: float) -> _Read:
     if not jobs:
         return _Read(_NO_TEXT)
     timed: list[TimedReading] = await asyncio.gather(*(job.future for job in jobs))
+    readings = [each.reading for each in timed]
     return _Read(
-        merge_windows([each.reading for each in timed]),
+        merge_windows(readings),
         sum(each.seconds for each in timed),
-        is_shortened=any(job.window.budget < budget for job in jobs),
+        # A reader without a dial spends all of its compute, whatever it is allowed.
+        is_shortened=any(
+            job.window.budget < budget and reading.spent < budget for job, reading in zip(jobs, readings, strict=True)
+        ),
     )
 
 

@@ -58,13 +58,17 @@ class ReadingQueue:
         """Let windows wait for their turn."""
         self.jobs += jobs
 
+    def drop_done(self) -> None:
+        """Forget windows whose caller has left."""
+        self.jobs = [job for job in self.jobs if not job.future.done()]
+
     def take(self, free_devices: int) -> list[ReadingJob]:
         """The next batch for one of `free_devices`: the most urgent window and those nearest to it in length.
 
         What waits is shared out evenly, so that no device idles while another has a long batch. Windows whose caller
         has left are dropped.
         """
-        self.jobs = [job for job in self.jobs if not job.future.done()]
+        self.drop_done()
         if not self.jobs:
             return []
         share = -(-sum(job.tokens for job in self.jobs) // max(1, free_devices))

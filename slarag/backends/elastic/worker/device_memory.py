@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from ..device_layout import KV, SHARED, WORKSPACE, DeviceLayout
 from ..memory.arena import Region
 from ..memory.pages import Run
 from ..memory.space import AddressSpace
+from ..models.config import Qwen3MoeConfig
 from ..models.experts import ExpertWeights
 from ..models.layout import block_shape
 from ..models.paged import PagedKV
@@ -18,7 +19,7 @@ from ..models.paged import PagedKV
 
 def map_region(file: int, region: Region, page_bytes: int, *, private: bool = False) -> AddressSpace:
     """A region in one piece of address space, or a private copy of it."""
-    space = AddressSpace(len(region.pages) * page_bytes, page_bytes)
+    space = AddressSpace(max(1, len(region.pages)) * page_bytes, page_bytes)
     (space.fill if private else space.map)(0, file, region.runs)
     return space
 
@@ -36,6 +37,10 @@ class Workspace:
         self._space.close()
 
 
+WeightsOf = Callable[[Sequence[Tensor], Qwen3MoeConfig], ExpertWeights]
+"""Makes the experts of a layer from the flat memory of each."""
+
+
 class ExpertSpace:
     """One stable address per expert of the model, whether it is here or not.
 
@@ -43,13 +48,16 @@ class ExpertSpace:
     another expert, or of this one before it was taken in, notices. private: experts are copied, not mapped.
     """
 
-    def __init__(self, layout: DeviceLayout, *, private: bool = False) -> None:
+    def __init__(
+        self, layout: DeviceLayout, *, private: bool = False, weights_of: WeightsOf = ExpertWeights.of
+    ) -> None:
         self._is_private = private
+        self._weights_of = weights_of
         self._stride = -(-layout.expert_bytes // layout.page_bytes) * layout.page_bytes
         self._layers = {layer: index for index, layer in enumerate(layout.config.sparse_layers)}
         self._num_experts = layout.config.num_experts
         slots = len(self._layers) * self._num_experts
-        self._space = AddressSpace(max(1, slots) * self._stride, layout.page_bytes)
+        self._space = AddressSpace(max(slots * self._stride, layout.page_bytes), layout.page_bytes)
         self.weights = {layer: self._weights(layout, layer) for layer in self._layers}
 
     def take_in(self, file: int, experts: Iterable[tuple[int, int, Iterable[Run]]]) -> None:
@@ -68,28 +76,36 @@ class ExpertSpace:
     def _weights(self, layout: DeviceLayout, layer: int) -> ExpertWeights:
         dtype = getattr(torch, layout.dtype)
         places = (self._space.view(self._offset(layer, e), layout.expert_bytes) for e in range(self._num_experts))
-        return ExpertWeights.of([torch.frombuffer(place, dtype=dtype) for place in places], layout.config)
+        return self._weights_of([torch.frombuffer(place, dtype=dtype) for place in places], layout.config)
 
 
 class DeviceMemory:
     """What a worker maps of its own device. private: weights are copied instead, as where processes share nothing."""
 
     def __init__(
-        self, layout: DeviceLayout, file: int, regions: Mapping[str, Region], *, private: bool = False
+        self,
+        layout: DeviceLayout,
+        file: int,
+        regions: Mapping[str, Region],
+        *,
+        private: bool = False,
+        weights_of: WeightsOf = ExpertWeights.of,
     ) -> None:
         self.layout = layout
         self.workspace = Workspace(layout, file, regions[WORKSPACE])
         self._shared = map_region(file, regions[SHARED], layout.page_bytes, private=private)
         self._kv = map_region(file, regions[KV], layout.page_bytes)
-        self.experts = ExpertSpace(layout, private=private)
+        self.experts = ExpertSpace(layout, private=private, weights_of=weights_of)
+
+    def shared(self, offset: int, num_bytes: int) -> memoryview:
+        """A part of the shared region."""
+        return self._shared.view(offset, num_bytes)
 
     def weights(self) -> dict[str, Tensor]:
         """The shared weights by name."""
         dtype = getattr(torch, self.layout.dtype)
         return {
-            name: torch.frombuffer(self._shared.view(offset, spec.elements * dtype.itemsize), dtype=dtype).view(
-                spec.shape
-            )
+            name: torch.frombuffer(self.shared(offset, spec.elements * dtype.itemsize), dtype=dtype).view(spec.shape)
             for name, (spec, offset) in self.layout.shared_offsets.items()
         }
 

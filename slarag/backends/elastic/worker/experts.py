@@ -35,7 +35,7 @@ class DistributedExperts:
         self._after: list[Callable[[], None]] = []
         self._called: tuple[int, Routes] | None = None
         self._previous = 0
-        self._following = dict(zip(config.sparse_layers, (*config.sparse_layers[1:], None), strict=True))
+        self._following = dict(zip(config.sparse_layers, (*config.sparse_layers[1:], None), strict=False))
 
     def place(self, owners: Owners, gone: Sequence[int], done: Callable[[], None]) -> None:
         """Use new owners from now on; `done` is called once no call to the old ones is out.

@@ -1,58 +1,62 @@
-"""A worker that reads: question and passage windows in, readings out, over weights in its device's memory.
-
-It needs no peers, so that what a resize tells it about them is answered and forgotten.
-"""
+"""A worker that reads: question and passage windows in, readings out, over weights in its device's memory."""
 
 from __future__ import annotations
 
-import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
+from torch import nn
+
 from ...reader.backend import ReadFunction
+from ...reader.dynamic import DynamicLayer
+from ...reader.experts import RoutedFeedForward
+from ...reader.model import Reader
 from ...reader.reading import Reading
 from ...reader.windows import Window
 from .. import wire
-from ..device_layout import SHARED
-from ..memory.arena import Region
-from ..memory.pages import pages_of
-from ..models.reader import reader_over
-from .device_memory import map_region
+from ..models.reader import ReaderLayout, reader_over
+from ..models.reader_experts import ReaderExperts, ReaderOperations
+from .attached import Attached, regions_of
+from .device_memory import DeviceMemory
 
 
-class ReaderWorker:
-    """An attached worker's life from the message that attached it to the end."""
+class ReaderDevice(Attached):
+    """An attached worker of a reader. Of its batches it sends the tokens of experts elsewhere to whoever has them."""
 
-    def __init__(self, control: socket.socket, message: wire.Message, files: Sequence[int]) -> None:
-        self._control = control
-        layout = message["layout"]
-        num_bytes, runs = message["regions"][SHARED]
-        self._space = map_region(files[0], Region(num_bytes, pages_of(runs)), layout["page_bytes"])
-        _close(files)
-        self._read = ReadFunction(reader_over(layout, self._space.view), message["threads"])
-        self._reply(message, pid=os.getpid())
+    def __init__(
+        self, message: wire.Message, files: list[int], control: socket.socket, on_control: Callable[[], None]
+    ) -> None:
+        layout = ReaderLayout.from_message(message["layout"])
+        private = message["private"]
+        memory = DeviceMemory(layout, files[0], regions_of(message), private=private, weights_of=ReaderExperts.of)
+        operations = ReaderOperations(layout.config)
+        super().__init__(message, files, memory=memory, operations=operations, control=control, on_control=on_control)
+        model = reader_over(layout, memory.shared)
+        self._spread(model)
+        self._read = ReadFunction(model, message["threads"], low_precision=layout.low_precision)
 
-    def run(self) -> None:
-        """Serve until told to stop; raises `EOFError` when the coordinator is gone."""
-        while True:
-            message, files = wire.receive(self._control)
-            _close(files)
-            if message["call"] == "step":
-                self._reply(message, **self._step(message["windows"]))
-            else:
-                self._reply(message, epoch=message.get("epoch"))
-            if message["call"] == "stop":
-                return
-
-    def _step(self, windows: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    def run(self, step: wire.Message) -> dict[str, Any]:
+        """Read the step's windows."""
         started = time.monotonic()
-        readings = self._read([window_of(fields) for fields in windows])
+        readings = self._read([window_of(fields) for fields in step["windows"]])
         return {"readings": [reading_fields(r) for r in readings], "seconds": time.monotonic() - started}
 
-    def _reply(self, message: wire.Message, **fields: Any) -> None:
-        wire.send(self._control, {"id": message["id"], **fields})
+    def _spread(self, model: Reader) -> None:
+        """Have the experts of `model` run where they are, and peers served between any two of its products."""
+        for index, layer in enumerate(model.encoder.layers):
+            if not isinstance(layer, DynamicLayer) or not isinstance(layer.feed_forward, RoutedFeedForward):
+                continue
+            layer.feed_forward.run_experts = partial(self.experts.run, index)
+            for module in layer.modules():
+                if isinstance(module, nn.Linear):
+                    module.register_forward_hook(self._serve_peers)
+
+    def _serve_peers(self, *_: object) -> None:
+        # A layer of a long batch takes tens of milliseconds, which a peer would wait.
+        self.exchange.pump(0)
 
 
 def window_of(fields: Sequence[Any]) -> Window:
@@ -65,8 +69,3 @@ def reading_fields(reading: Reading) -> list[Any]:
     """A reading as plain JSON values: [spans, span log odds, answer logit, support, tokens, share spent]."""
     spans = [[span.start, span.end, span.probability] for span in reading.spans]
     return [spans, reading.span_log_odds, reading.answer_logit, reading.support, reading.tokens, reading.spent]
-
-
-def _close(files: Sequence[int]) -> None:
-    for file in files:
-        os.close(file)

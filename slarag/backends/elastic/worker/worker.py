@@ -10,7 +10,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -19,15 +19,11 @@ import torch
 from .. import wire
 from ..device_layout import DeviceLayout
 from ..kernels.native import operations_for
-from ..memory.arena import Region
-from ..memory.pages import pages_of
-from ..models.experts import Share
 from ..models.qwen3_moe import Qwen3Moe
 from ..pacing import Pacer, SimulatedDevice
-from .device_memory import DeviceMemory, Workspace
-from .exchange import Exchange, Peer
-from .experts import DistributedExperts
-from .reader_worker import ReaderWorker
+from .attached import Attached, regions_of
+from .device_memory import DeviceMemory
+from .reader_worker import ReaderDevice
 from .routes import owners_of
 from .runner import StepRunner
 
@@ -39,7 +35,7 @@ class Worker:
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
-        self._device: _Device | None = None
+        self._device: Attached | None = None
         self._steps: list[wire.Message] = []
         self._is_stopped = False
 
@@ -68,11 +64,8 @@ class Worker:
 
     def _on_attach(self, message: wire.Message, files: list[int]) -> None:
         torch.set_num_threads(message["threads"])
-        if "reader" in message["layout"]:
-            ReaderWorker(self._control, message, files).run()
-            self._is_stopped = True
-            return
-        self._device = _Device(message, files, self._control, self._on_control)
+        device = ReaderDevice if "head" in message["layout"] else _Device
+        self._device = device(message, files, self._control, self._on_control)
         self._reply(message, pid=os.getpid())
 
     def _on_step(self, message: wire.Message, _: list[int]) -> None:
@@ -110,42 +103,24 @@ class Worker:
         self._reply(message)
 
     @property
-    def _attached(self) -> _Device:
+    def _attached(self) -> Attached:
         if self._device is None:
             raise RuntimeError("a standby got a device's message")
         return self._device
 
 
-class _Device:
-    """Everything of an attached worker."""
+class _Device(Attached):
+    """An attached worker of a model that generates."""
 
     def __init__(
         self, message: wire.Message, files: list[int], control: socket.socket, on_control: Callable[[], None]
     ) -> None:
         layout = DeviceLayout.from_message(message["layout"])
-        regions = {name: Region(size, pages_of(runs)) for name, (size, runs) in message["regions"].items()}
-        self._layout = layout
-        self._file, inbox = files[0], files[1]
-        self._operations = operations_for(replace(layout.config, dtype=layout.dtype))
-        self.memory = DeviceMemory(layout, self._file, regions, private=message["private"])
-        self.exchange = Exchange(
-            message["device"],
-            message["incarnation"],
-            inbox=socket.socket(fileno=inbox),
-            control=control,
-            run_shares=self._run_shares,
-            on_control=on_control,
-        )
-        if message["incarnation"]:
-            # What was sent to a predecessor is sent again by those who still wait for it.
-            self.exchange.discard()
-        self.take_in(message["experts"])
-        for index, peer in enumerate(message["peers"]):
-            self.add_peer(peer, files[2 + 2 * index : 4 + 2 * index])
-        self.experts = DistributedExperts(self.exchange, self.memory, self._operations)
-        self.experts.place(owners_of(message["owners"]), (), lambda: None)
-        model = Qwen3Moe(self._operations, self.memory.weights(), self.experts, threads=message["threads"])
-        self._runner = StepRunner(model, self.memory.cache())
+        operations = operations_for(replace(layout.config, dtype=layout.dtype))
+        memory = DeviceMemory(layout, files[0], regions_of(message), private=message["private"])
+        super().__init__(message, files, memory=memory, operations=operations, control=control, on_control=on_control)
+        model = Qwen3Moe(operations, memory.weights(), self.experts, threads=message["threads"])
+        self._runner = StepRunner(model, memory.cache())
         simulated = message["simulated"] and SimulatedDevice.from_message(message["simulated"])
         self._pacer = simulated and Pacer(simulated, layout.config, layout.dtype, self.exchange.pump)
 
@@ -158,25 +133,3 @@ class _Device:
             reply["seconds"] = self._pacer.wait(segments, started=started, devices=1 + len(self.exchange.peers))
             reply["late_seconds"] = self._pacer.late_s
         return reply
-
-    def _run_shares(self, layer: int, shares: Sequence[Share]) -> None:
-        self._operations.run_shares(self.memory.experts.weights[layer], shares)
-
-    def take_in(self, experts: Sequence[tuple[int, int, list[tuple[int, int]]]]) -> None:
-        """Map experts (layer, expert, page runs) of this device's arena."""
-        self.memory.experts.take_in(self._file, experts)
-
-    def add_peer(self, peer: dict[str, Any], files: Sequence[int]) -> None:
-        """Know another device: its arena and the sending end of its inbox."""
-        size, runs = peer["workspace"]
-        workspace = Workspace(self._layout, files[0], Region(size, pages_of(runs)))
-        os.close(files[0])
-        inbox = socket.socket(fileno=files[1])
-        self.exchange.peers[peer["device"]] = Peer(inbox, workspace, peer["incarnation"])
-
-    def drop_peer(self, device: int) -> None:
-        """Forget another device, which nobody calls any more; one that was never known is fine."""
-        peer = self.exchange.peers.pop(device, None)
-        if peer is not None:
-            peer.inbox.close()
-            peer.workspace.close()
