@@ -1,36 +1,75 @@
-"""What a reader's quality costs: F1, time and FLOPs under compute budgets, every batch under each budget in turn.
+"""What a reader's quality costs: F1, time and FLOPs under compute budgets, and beside other readers.
 
     python bench/depth.py --data FILE [--limit N] [--reader FOLDER] [--also NAME=FOLDER ...] [--json]
 
 FILE holds question rows in the form of the reader's training data (`context`, `question`, `answers`, `is_impossible`).
-`f1_budget_B` is over all questions with the threshold of the reader, `f1_forced_budget_B` the best span on the
-answerable ones, `seconds_budget_B` for 1,000 questions, `flops_budget_B` the share of the full FLOPs really spent,
-`time_ratio_B` the time over that of the full budget. `NAME_...` are the same of the readers given with --also; those
-without a budget are read in full.
+Every batch is read by each reader under each budget in turn. `f1_budget_B` is over all questions with the threshold of
+the reader, `f1_forced_budget_B` the best span on the answerable ones, `f1_lost_budget_B` what the budget costs question
+by question, `seconds_budget_B` for 1,000 questions, `flops_budget_B` the share of the full FLOPs really spent,
+`time_ratio_B` the time over that of the full budget. `NAME_...` are the same of the readers given with --also, and
+`gain_over_NAME_B` is our F1 less theirs question by question, where theirs, if it has no budget, is read in full.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-import torch
-from _common import Figure, document, show, spread
+import numpy as np
+from _common import Figure, document, show
 
 from slarag.backends.reader.backend import ReadFunction
 from slarag.backends.reader.dynamic_encoder import DynamicEncoder
-from slarag.backends.reader.model import Reader
 from slarag.backends.reader.reading import Reading, merge_windows
-from slarag.backends.reader.store import SHIPPED, load_reader
-from slarag.backends.training.evaluation import ReadingScores, score_reading, window_batches
+from slarag.backends.reader.store import SHIPPED, ReaderSettings, load_reader
+from slarag.backends.training.evaluation import score_reading, window_batches
 from slarag.backends.training.sources import Row, read_rows
+from slarag.evals.intervals import Figure as Interval
+from slarag.evals.intervals import mean, statistic
 
 BUDGETS = (1.0, 0.8, 0.6, 0.4)
+
+
+@dataclass
+class _Curve:
+    """What one budget of one reader came to: readings by question, seconds by batch, (share, tokens) by window."""
+
+    parts: list[list[Reading]]
+    seconds: list[float] = field(default_factory=list)
+    spent: list[tuple[float, int]] = field(default_factory=list)
+    f1: list[float] = field(default_factory=list)
+    forced: list[float] = field(default_factory=list)
+
+    def score(self, rows: Sequence[Row], settings: ReaderSettings) -> None:
+        """F1 question by question."""
+        for row, part in zip(rows, self.parts, strict=True):
+            scores = score_reading([row], [merge_windows(part)], settings)
+            self.f1.append(100 * scores.f1)
+            if scores.answerable:
+                self.forced.append(100 * scores.f1_forced)
+
+    def flops(self) -> float:
+        """The share of the full FLOPs, by tokens."""
+        return sum(share * count for share, count in self.spent) / sum(count for _, count in self.spent)
+
+
+@dataclass
+class _Subject:
+    """A reader that is measured. prefix: of its figures' names."""
+
+    prefix: str
+    settings: ReaderSettings
+    read: ReadFunction
+    curves: dict[float, _Curve]
+
+    def at(self, budget: float) -> _Curve:
+        """The curve of `budget`; of a reader without budgets the only one."""
+        return self.curves.get(budget, self.curves[max(self.curves)])
 
 
 def main() -> None:
@@ -40,16 +79,19 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--reader", type=Path, default=SHIPPED, help="default: the one that ships")
     parser.add_argument("--also", action="append", default=[], metavar="NAME=FOLDER", help="another reader beside it")
-    parser.add_argument("--budgets", type=float, nargs="+", default=BUDGETS)
+    parser.add_argument("--budgets", type=float, nargs="+", default=BUDGETS, help="the first is what others are over")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
     rows = _drawn(list(read_rows(options.data)), options.limit, options.seed)
-    figures: dict[str, Figure] = {}
-    for prefix, folder in [("", options.reader), *(_named(entry, parser) for entry in options.also)]:
-        figures |= {f"{prefix}{name}": figure for name, figure in _measure(folder, rows, options).items()}
+    named = [("", options.reader), *(_named(entry, parser) for entry in options.also)]
+    subjects = [_subject(prefix, folder, len(rows), options) for prefix, folder in named]
+    _read(subjects, [(row["question"], row["context"]) for row in rows])
+    for subject in subjects:
+        for curve in subject.curves.values():
+            curve.score(rows, subject.settings)
     workload = {"data": options.data.name, "questions": len(rows), "threads": options.threads}
-    show(document(workload, figures), as_json=options.json)
+    show(document(workload, _figures(subjects)), as_json=options.json)
 
 
 def _named(entry: str, parser: argparse.ArgumentParser) -> tuple[str, Path]:
@@ -63,87 +105,78 @@ def _drawn(rows: list[Row], limit: int | None, seed: int) -> list[Row]:
     return rows if limit is None or limit >= len(rows) else random.Random(seed).sample(rows, limit)
 
 
-@dataclass
-class _Curve:
-    """What one budget came to, batch by batch."""
-
-    parts: list[list[Reading]]
-    seconds: list[float] = field(default_factory=list)
-    spent: list[tuple[float, int]] = field(default_factory=list)
-
-    def readings(self) -> list[Reading]:
-        return [merge_windows(part) for part in self.parts]
-
-    def flops(self) -> float:
-        tokens = sum(count for _, count in self.spent)
-        return sum(share * count for share, count in self.spent) / tokens
-
-
-def _measure(folder: Path, rows: Sequence[Row], options: argparse.Namespace) -> dict[str, Figure]:
+def _subject(prefix: str, folder: Path, questions: int, options: argparse.Namespace) -> _Subject:
     model, settings = load_reader(folder)
     dials = isinstance(model.encoder, DynamicEncoder) and model.encoder.config.skip != "none"
     budgets = tuple(options.budgets) if dials else (1.0,)
-    taken = _count_experts(model)
-    curves = _read(model, [(row["question"], row["context"]) for row in rows], budgets, options.threads)
+    curves = {budget: _Curve([[] for _ in range(questions)]) for budget in budgets}
+    return _Subject(prefix, settings, ReadFunction(model, options.threads), curves)
+
+
+def _read(subjects: Sequence[_Subject], pairs: list[tuple[str, str]]) -> None:
+    batches = list(window_batches(pairs))
+    turns = [(subject, budget) for subject in subjects for budget in subject.curves]
+    for subject in subjects:
+        subject.read([window for _, window in batches[0]])
+    for done, batch in enumerate(batches):
+        _say(f"\rbatch {done + 1} of {len(batches)}")
+        # Whoever goes first after another batch finds colder caches, so they take turns.
+        first = done % len(turns)
+        for subject, budget in [*turns[first:], *turns[:first]]:
+            curve, windows = subject.curves[budget], [replace(window, budget=budget) for _, window in batch]
+            began = time.perf_counter()
+            readings = subject.read(windows)
+            curve.seconds.append(time.perf_counter() - began)
+            for (index, _), reading in zip(batch, readings, strict=True):
+                curve.parts[index].append(reading)
+                curve.spent.append((reading.spent, reading.tokens))
+    _say("\n")
+
+
+def _say(text: str) -> None:
+    if sys.stderr.isatty():
+        print(text, end="", file=sys.stderr, flush=True)
+
+
+def _figures(subjects: Sequence[_Subject]) -> dict[str, Figure]:
     figures: dict[str, Figure] = {}
-    full = sum(curves[budgets[0]].seconds)
-    for budget, curve in curves.items():
-        scores = score_reading(rows, curve.readings(), settings)
-        figures |= _figures(budget, curve, scores, len(rows), full)
-    shares = [count / max(1, sum(layer)) for layer in taken if sum(layer) for count in layer]
-    if shares:
-        figures |= {
-            "expert_share_min": spread([min(shares)], "share"),
-            "expert_share_max": spread([max(shares)], "share"),
-        }
+    for subject in subjects:
+        full = next(iter(subject.curves.values()))
+        for budget, curve in subject.curves.items():
+            figures |= {f"{subject.prefix}{name}_{budget:g}": one for name, one in _of(curve, full).items()}
+    ours = subjects[0]
+    for other in subjects[1:]:
+        for budget, curve in ours.curves.items():
+            theirs = other.at(budget)
+            figures[f"gain_over_{other.prefix}{budget:g}"] = _figure(mean(_less(curve.f1, theirs.f1)), "F1")
+            figures[f"time_over_{other.prefix}{budget:g}"] = _figure(_ratio(curve, theirs), "ratio")
     return figures
 
 
-def _read(model: Reader, pairs: list[tuple[str, str]], budgets: Sequence[float], threads: int) -> dict[float, _Curve]:
-    read = ReadFunction(model, threads)
-    curves = {budget: _Curve([[] for _ in pairs]) for budget in budgets}
-    batches = list(window_batches(pairs))
-    read([window for _, window in batches[0]])
-    for turn, batch in enumerate(batches):
-        # Whoever goes first after another batch finds colder caches, so they take turns.
-        order = [*budgets[turn % len(budgets) :], *budgets[: turn % len(budgets)]]
-        for budget in order:
-            windows = [replace(window, budget=budget) for _, window in batch]
-            began = time.perf_counter()
-            readings = read(windows)
-            curves[budget].seconds.append(time.perf_counter() - began)
-            for (index, _), reading in zip(batch, readings, strict=True):
-                curves[budget].parts[index].append(reading)
-                curves[budget].spent.append((reading.spent, reading.tokens))
-    return curves
-
-
-def _figures(budget: float, curve: _Curve, scores: ReadingScores, questions: int, full: float) -> dict[str, Figure]:
-    seconds = sum(curve.seconds)
+def _of(curve: _Curve, full: _Curve) -> dict[str, Figure]:
+    questions = len(curve.f1)
+    share, seconds = curve.flops(), 1000 * sum(curve.seconds) / questions
     return {
-        f"f1_budget_{budget:g}": spread([100 * scores.f1], "F1"),
-        f"f1_forced_budget_{budget:g}": spread([100 * scores.f1_forced], "F1"),
-        f"seconds_budget_{budget:g}": spread([1000 * seconds / questions], "s per 1,000"),
-        f"time_ratio_{budget:g}": spread([seconds / full], "ratio"),
-        f"flops_budget_{budget:g}": spread([curve.flops()], "share"),
+        "f1_budget": _figure(mean(curve.f1), "F1"),
+        "f1_forced_budget": _figure(mean(curve.forced), "F1"),
+        "f1_lost_budget": _figure(mean(_less(full.f1, curve.f1)), "F1"),
+        "seconds_budget": _figure(Interval(value=seconds, low=seconds, high=seconds, n=questions), "s per 1,000"),
+        "time_ratio": _figure(_ratio(curve, full), "ratio"),
+        "flops_budget": _figure(Interval(value=share, low=share, high=share, n=questions), "share"),
     }
 
 
-def _count_experts(model: Reader) -> list[list[int]]:
-    """Tokens that each expert of each layer takes, filled while the model reads."""
-    if not isinstance(model.encoder, DynamicEncoder) or not model.encoder.config.experts:
-        return []
-    taken = [[0] * model.encoder.config.experts for _ in model.encoder.layers]
+def _less(ones: Sequence[float], others: Sequence[float]) -> list[float]:
+    return [one - other for one, other in zip(ones, others, strict=True)]
 
-    def counting(at: int) -> Any:
-        def hook(layer: torch.nn.Module, given: Any, found: Any) -> None:
-            taken[at] = [a + b for a, b in zip(taken[at], found[1].experts.tolist(), strict=True)]
 
-        return hook
+def _ratio(curve: _Curve, other: _Curve) -> Interval:
+    ours, theirs = np.array(curve.seconds), np.array(other.seconds)
+    return statistic(len(ours), lambda drawn: float(ours[drawn].sum() / theirs[drawn].sum()))
 
-    for at, layer in enumerate(model.encoder.layers):
-        layer.register_forward_hook(counting(at))
-    return taken
+
+def _figure(found: Interval, unit: str) -> Figure:
+    return {**found.to_dict(), "unit": unit}
 
 
 if __name__ == "__main__":
