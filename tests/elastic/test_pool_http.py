@@ -205,7 +205,7 @@ def test_scaling_over_http_is_an_absolute_target(
 ) -> None:
     async def use() -> None:
         for number, size in enumerate((3, 3, 2)):
-            body = {"new_data_parallel_size": size, "drain_timeout": 5, "operation_id": f"mine-{number}"}
+            body = {"new_data_parallel_size": size, "drain_timeout": 60, "operation_id": f"mine-{number}"}
             reply = await client.post("/scale_elastic_ep", json=body, headers=AUTH)
             assert reply.json() == {"message": f"Scaled to {size} data parallel engines"}
             status = (await client.post("/is_scaling_elastic_ep", headers=AUTH)).json()
@@ -215,6 +215,20 @@ def test_scaling_over_http_is_an_absolute_target(
         assert engine.size == 2
         other = {**again, "new_data_parallel_size": 1}
         assert (await client.post("/scale_elastic_ep", json=other, headers=AUTH)).status_code == 409
+
+    runner.run(use())
+
+
+def test_a_resize_past_its_time_is_said_so_and_goes_on(
+    engine: PoolEngine, runner: asyncio.Runner, client: httpx.AsyncClient
+) -> None:
+    async def use() -> None:
+        body = {"new_data_parallel_size": 3, "drain_timeout": 1e-6}
+        reply = await client.post("/scale_elastic_ep", json=body, headers=AUTH)
+        assert (reply.status_code, reply.json()["error"]["param"]) == (408, "drain_timeout")
+        await engine.resizing.settled()
+        assert (engine.size, engine.resize_status.phase) == (3, "completed")
+        await engine.resize(2)
 
     runner.run(use())
 
