@@ -13,7 +13,6 @@ from .options import AsJson
 from .pool_options import simulated_device
 from .streams import say, write, write_json
 
-_QUICK = ("resize", "no_standby", "simulated")
 _ONLY_HELP = (
     "Measure this part beside a cold restart; may be repeated. By default all are measured, which takes minutes."
 )
@@ -60,13 +59,12 @@ def resize(  # noqa: PLR0913 - one parameter an option
     time from the model, as long as --time-scale is large enough for this host.
     """
     from ..backends.elastic.resize_bench.run import run
-    from ..backends.elastic.resize_bench.settings import PARTS, BenchSettings
+    from ..backends.elastic.resize_bench.settings import PARTS, QUICK_PARTS, BenchSettings
 
     simulated = None if device is None else simulated_device(device, time_scale)
     if unknown := sorted(set(only or ()).difference(PARTS)):
         raise ConfigurationError(f"there is no part {unknown[0]!r}", remedy=f"name one of {', '.join(PARTS)}")
-    chosen = set[str](only or (_QUICK if quick else PARTS))
-    parts = tuple(filter(chosen.__contains__, PARTS))
+    parts = tuple(part for part in PARTS if part in only) if only else (QUICK_PARTS if quick else PARTS)
     with tempfile.TemporaryDirectory(prefix="slarag-bench-") as scratch:
         settings = BenchSettings(
             model=model or _random_model(Path(scratch)),

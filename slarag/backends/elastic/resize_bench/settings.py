@@ -15,6 +15,7 @@ ABLATION: tuple[Mechanism, ...] = ("page_remap", "peer_copy", "standby", "zero_c
 """Taken away one after the other, each with those before it."""
 Part = Literal["resize", "no_standby", "simulated", "horizontal_replica", "extravagant", "colocated", "ablation"]
 PARTS: tuple[Part, ...] = get_args(Part)
+QUICK_PARTS: tuple[Part, ...] = ("resize", "no_standby", "simulated")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
