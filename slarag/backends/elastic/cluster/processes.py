@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from ..worker.beat import BEAT
 from .channel import Channel
+from .strays import Strays
 from .zygote import ZygoteProcess, is_stopped
 
 _BOARD_BYTES = 1 << 16
@@ -54,7 +55,7 @@ class WorkerProcess:
 class Processes:
     """The zygote and the workers that came from it. A zygote that is lost is replaced; its workers go on.
 
-    on_end is called with each worker whose connection ends.
+    on_end is called with each worker whose connection ends. strays: what earlier zygotes left behind.
     """
 
     def __init__(self, zygote: ZygoteProcess, board: int) -> None:
@@ -64,6 +65,7 @@ class Processes:
         self._board = mmap.mmap(board, _BOARD_BYTES)
         self._slots = list(range(_BOARD_BYTES // BEAT.size - 1, -1, -1))
         self._lock = asyncio.Lock()
+        self.strays = Strays()
 
     @classmethod
     async def start(cls) -> Processes:
@@ -113,6 +115,7 @@ class Processes:
 
     async def _restart_zygote(self) -> None:
         await self._zygote.aclose()
+        self.strays.look_for(self.zygote_pid)
         self._zygote = await ZygoteProcess.start(self._board_file)
 
     def is_stuck(self, worker: WorkerProcess, hang_seconds: float) -> bool:
@@ -139,5 +142,7 @@ class Processes:
     async def aclose(self) -> None:
         """End the zygote. The workers must be gone."""
         await self._zygote.aclose()
+        self.strays.look_for(self.zygote_pid)
+        self.strays.reap()
         self._board.close()
         os.close(self._board_file)

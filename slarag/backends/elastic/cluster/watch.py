@@ -42,6 +42,7 @@ class Watch:
             await asyncio.sleep(_EVERY_SECONDS)
             if time.monotonic() - started < _LATE_SECONDS:
                 self._kill_stuck()
+            cluster.processes.strays.reap()
             if not cluster.processes.can_fork and not self._is_renewing:
                 cluster.start_task(self._renew())
             if cluster.standbys < cluster.booted.wanted:
