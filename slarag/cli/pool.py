@@ -10,10 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
+from ..backends.pool.observation import PolicyName
 from . import pool_bench, pool_simulate
 from .options import AsJson
 from .pool_client import DEFAULT_PORT, DEFAULT_URL, TOKEN, PoolClient, PoolUrl
-from .pool_options import READER, PolicyName, autoscaler, pool_options
+from .pool_options import READER, autoscaler, pool_options
 from .serve import is_loopback, require_server
 from .streams import console, say, show, write, write_json
 

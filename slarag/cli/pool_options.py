@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from ..backends.pool.observation import PolicyName
 from ..sla.errors import ConfigurationError
 from .streams import say
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from ..backends.pool.service import Objectives
 
 READER = "reader"
-PolicyName = Literal["forecast", "queue", "ongoing"]
 
 
 def pool_options(model: str, *, kv_blocks: int, device: str | None, time_scale: float, **sizes: Any) -> PoolOptions:

@@ -53,9 +53,9 @@ def test_a_decision_is_said_in_words_and_kept() -> None:
         finished=10,
         met=9,
     )
-    scaler._looked(seen)
-    scaler._decided(Decision(seen, Target(3, 1)))
-    scaler._decided(Decision(seen, Target(2, 4)))
+    scaler.looked(seen)
+    scaler.decided(Decision(seen, Target(3, 1)))
+    scaler.decided(Decision(seen, Target(2, 4)))
     assert lines == ["2 -> 3 devices: 5.0 requests/s, 5 waiting, 7 running, 9 of 10 within their objectives"]
     status = scaler.status()
     assert (status["target"], status["count"], status["attainment"], status["ceiling"]) == (3, 1, 0.9, 4)

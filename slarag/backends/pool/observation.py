@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
+
+PolicyName = Literal["forecast", "queue", "ongoing"]
+"""Policies that need no tuning with hindsight: slarag's, a threshold on requests in flight, and a target for them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,14 +9,14 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import httpx
 from starlette.types import ASGIApp
 
 from ...pool.controller import Decision, PoolController
 from ...pool.driver import HttpPool
-from ...pool.observation import Observation, Policy
+from ...pool.observation import Observation, Policy, PolicyName
 from ...pool.policy import ForecastPolicy, PolicyLimits
 from ...pool.references import QueueThreshold, TargetOngoing
 from ...pool.service import Objectives, ServiceModel
@@ -24,7 +24,6 @@ from ..calibration import calibrated_model
 from ..serve.engine import PoolEngine
 from ..serve.reading import ReadingEngine
 
-PolicyName = Literal["forecast", "queue", "ongoing"]
 _KEPT = 8
 _log = logging.getLogger(__name__)
 
@@ -85,14 +84,14 @@ class Autoscaler:
             token=token,
             objectives=self.settings.objectives,
             takes_standbys=True,
-            transport=httpx.ASGITransport(app),
+            transport=httpx.ASGITransport(app, raise_app_exceptions=False),
         )
         controller = PoolController(
             driver,
             self.settings.make_policy(model),
             interval_s=self.settings.interval_s,
-            on_look=self._looked,
-            on_decision=self._decided,
+            on_look=self.looked,
+            on_decision=self.decided,
         )
         await driver.observe()
         task = asyncio.create_task(controller.run())
@@ -116,11 +115,13 @@ class Autoscaler:
             "decisions": list(self._decisions),
         }
 
-    def _looked(self, seen: Observation) -> None:
+    def looked(self, seen: Observation) -> None:
+        """Count an observation's requests."""
         self._finished += seen.finished
         self._met += seen.met
 
-    def _decided(self, decision: Decision) -> None:
+    def decided(self, decision: Decision) -> None:
+        """Tell and keep a decision about devices; standbys alone are not worth a line."""
         if decision.target.devices == decision.seen.devices:
             return
         _log.info("autoscale: %s", decision.line)
