@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -12,6 +12,9 @@ from ..sla.errors import ConfigurationError
 from .options import AsJson
 from .pool_options import simulated_device
 from .streams import say, write, write_json
+
+if TYPE_CHECKING:
+    from ..backends.elastic.resize_bench.settings import Part
 
 _ONLY_HELP = (
     "Measure this part beside a cold restart; may be repeated. By default all are measured, which takes minutes."
@@ -64,7 +67,7 @@ def resize(  # noqa: PLR0913 - one parameter an option
     simulated = None if device is None else simulated_device(device, time_scale)
     if unknown := sorted(set(only or ()).difference(PARTS)):
         raise ConfigurationError(f"there is no part {unknown[0]!r}", remedy=f"name one of {', '.join(PARTS)}")
-    parts = tuple(part for part in PARTS if part in only) if only else (QUICK_PARTS if quick else PARTS)
+    parts = cast("tuple[Part, ...]", tuple(only)) if only else (QUICK_PARTS if quick else PARTS)
     with tempfile.TemporaryDirectory(prefix="slarag-bench-") as scratch:
         settings = BenchSettings(
             model=model or _random_model(Path(scratch)),

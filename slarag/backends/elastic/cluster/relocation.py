@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack
 from typing import TypeVar
 
 from ..device_layout import expert_region
+from ..errors import ResizeError
 from ..memory.arena import Region
 from ..placement import Move
 from .cluster import Cluster
@@ -49,6 +50,11 @@ class Relocation:
         self._allocated: dict[int, dict[str, Region]] = {}
         self._arrived: list[tuple[Sequence[Move], MemoryLine]] = []
         self._switched: list[Move] = []
+        self._chunks = self._in_chunks()
+        self._running: asyncio.Task[None] | None = None
+        self._at_switch: Callable[[], None] = lambda: None
+        self._may_switch = asyncio.Event()
+        self._is_stopped = False
         self._is_switching = False
         self._settling: list[asyncio.Task[None]] = []
 
@@ -68,32 +74,48 @@ class Relocation:
             experts = [[m.layer, m.expert, regions[expert_region(m.layer, m.expert)].runs] for m in moves]
             await self._cluster.tell(self._cluster.devices[target], "take_in", experts=experts)
 
-    async def run(self, at_chunk: Callable[[], None] = lambda: None) -> None:
-        """Move everything; at_chunk is called before each chunk. What fails is undone by `undo`."""
-        chunks = self._chunks()
+    def begin(self) -> None:
+        """Begin to copy: as much as may exist twice, since workers switch to none of it before `run`."""
+        self._running = asyncio.create_task(self._copy_all())
+
+    async def run(self, at_switch: Callable[[], None] = lambda: None) -> None:
+        """Move everything; at_switch is called before workers switch to what came. What fails is undone by `undo`."""
+        if self._running is None:
+            self.begin()
+        self._at_switch = at_switch
+        self._may_switch.set()
+        if self._running is not None:
+            await asyncio.shield(self._running)
+        # Addresses under which nothing is any more: nobody waits for that.
+        self._cluster.start_task(self._unmap(self._moves, lambda move: move.source))
+
+    async def _copy_all(self) -> None:
         async with AsyncExitStack() as stack:
             client = self._cluster.memory.client
             lines = [await stack.enter_async_context(MemoryLine.opened(client)) for _ in range(_LINES)]
             try:
-                await together(*(self._copy(lines[i % _LINES], chunks, at_chunk) for i in range(_COPIES_QUEUED)))
+                await together(*(self._copy(lines[index % _LINES]) for index in range(_COPIES_QUEUED)))
                 if self._is_at_once:
                     await self._switch_at_once(lines[0])
             finally:
                 await self._settle()
-        # Addresses under which nothing is any more: nobody waits for that.
-        self._cluster.start_task(self._unmap(self._moves, lambda move: move.source))
 
-    async def _copy(self, line: MemoryLine, chunks: Generator[Sequence[Move]], at_chunk: Callable[[], None]) -> None:
-        """Copy one chunk after the other, until none is left or one fails."""
+    async def _copy(self, line: MemoryLine) -> None:
+        """Copy one chunk after the other, until none is left or something fails."""
         try:
-            for chunk in chunks:
-                at_chunk()
+            for chunk in self._chunks:
                 await self._copy_chunk(line, chunk)
                 if not self._is_at_once:
                     self._arrive(chunk, line)
         except BaseException:
-            chunks.close()
+            self._stop()
             raise
+
+    def _stop(self) -> None:
+        """Copy no further chunk, and switch to none that is there."""
+        self._is_stopped = True
+        self._chunks.close()
+        self._may_switch.set()
 
     async def _copy_chunk(self, line: MemoryLine, chunk: Sequence[Move]) -> None:
         for _ in chunk:
@@ -107,7 +129,9 @@ class Relocation:
 
     async def undo(self) -> None:
         """Move back what was moved, and give the room back."""
-        await self._settle()
+        self._stop()
+        if self._running is not None:
+            await asyncio.gather(self._running, return_exceptions=True)
         back = [Move(move.layer, move.expert, move.target, move.source) for move in self._switched]
         if back:
             way_back = Relocation(self._cluster, back)
@@ -119,7 +143,7 @@ class Relocation:
         await self._unmap(left, lambda move: move.target)
         await self._free(left, lambda move: move.target)
 
-    def _chunks(self) -> Generator[Sequence[Move]]:
+    def _in_chunks(self) -> Generator[Sequence[Move]]:
         size = max(1, self._most_twice // _CHUNKS_IN_FLIGHT)
         for _, moves in _by(self._moves, lambda move: (move.source, move.target)):
             for start in range(0, len(moves), size):
@@ -136,10 +160,12 @@ class Relocation:
         arrived: list[tuple[Sequence[Move], MemoryLine]] = []
         try:
             while self._arrived:
+                await self._may_switch.wait()
                 arrived, self._arrived = self._arrived, []
                 await self._switch([move for chunk, _ in arrived for move in chunk])
                 self._settling += [asyncio.create_task(self._release(*each)) for each in arrived]
         except BaseException:
+            self._stop()
             for chunk, _ in [*arrived, *self._arrived]:
                 self._give_room(chunk)
             self._arrived = []
@@ -149,11 +175,15 @@ class Relocation:
 
     async def _switch(self, moves: Sequence[Move]) -> None:
         """From now on, new workers know; returns once no worker calls the old owners any more."""
+        if self._is_stopped:
+            raise ResizeError("what has been copied is not used")
+        self._at_switch()
         self._cluster.placement = self._cluster.placement.after(moves)
         self._switched += moves
         await self._cluster.place(self._lost)
 
     async def _switch_at_once(self, line: MemoryLine) -> None:
+        await self._may_switch.wait()
         if "page_remap" not in self._cluster.options.without:
             await self._switch(self._moves)
             await self._release(self._moves, line)

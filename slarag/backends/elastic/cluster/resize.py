@@ -32,8 +32,8 @@ async def _nothing() -> None: ...
 class Resize:
     """One resize of a cluster.
 
-    at_step is called with the name of each step before it is done, "move" once a chunk; a test raises there. on_phase
-    is told "preparing" and "committing" when they begin: from the second on, new devices take over experts.
+    at_step is called with the name of each step before it is done, "move" whenever workers switch; a test raises there.
+    on_phase is told "preparing" and "committing" when they begin: from the second on, new devices take over experts.
     bytes_moved: copied so far.
     """
 
@@ -92,6 +92,7 @@ class Resize:
         await self._give_up_replicas()
         async with self._cluster.changing:
             await self._do(self._allocate)
+            self._relocation.begin()
             await self._start_joining()
             await self._do(self._map)
         self._on_phase("committing")
