@@ -131,8 +131,8 @@ class Threads {
     Clock::time_point _alone_until{};
 };
 
-// Parts that take less than about ten microseconds together are not worth sharing. cost: of all, in multiplications.
-constexpr int64_t WORTH_SHARING = 400000;
+// What takes less than about thirty microseconds is not worth sharing. cost: of all parts, in multiplications.
+constexpr int64_t WORTH_SHARING = 3000000;
 
 template <typename Work>
 void share_work(int64_t parts, int64_t cost, const Work& work) {
