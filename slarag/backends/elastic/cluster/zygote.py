@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
 import subprocess
+import time
 from dataclasses import dataclass
 
 from .. import wire
@@ -14,7 +16,8 @@ from ..kernels.build import compiled
 from ..memory import libc
 from ..spawn import spawn
 
-_FORK_SECONDS = 3.0
+_FORK_SECONDS = 15.0
+_LOOK_SECONDS = 0.2
 _START_SECONDS = 120.0
 
 
@@ -69,6 +72,7 @@ class ZygoteProcess:
         """A new worker's number and descriptor; blocks. Raises `WorkerGoneError` when there is none in time."""
         try:
             wire.send(self.connection, {"slot": slot}, [control.fileno()])
+            self._await_answer()
             message, files = wire.receive(self.connection)
         except (EOFError, OSError) as error:
             self._is_answering = False
@@ -76,6 +80,15 @@ class ZygoteProcess:
         if "error" in message:
             raise WorkerGoneError(f"no worker could be forked: {message['error']}", remedy="free memory or processes")
         return message["pid"], files[0]
+
+    def _await_answer(self) -> None:
+        """One that is merely slow, on a busy machine, is waited for: starting another would take longer still."""
+        answer = select.poll()
+        answer.register(self.connection.fileno(), select.POLLIN)
+        give_up = time.monotonic() + _FORK_SECONDS
+        while not answer.poll(_LOOK_SECONDS * 1000):
+            if is_stopped(self.process.pid) or time.monotonic() > give_up:
+                raise TimeoutError
 
     @property
     def is_well(self) -> bool:
