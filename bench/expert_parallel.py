@@ -4,6 +4,8 @@ A random Qwen3-MoE with about 100 million active parameters, experts dealt over 
 wave by wave; a wave is 16 requests asked at once.
 
 `cpu_cost` is the processor time of a wave on two devices over that on one: what the exchange and smaller batches add.
+`memory_of_two_threads` is how much faster two threads copy memory than one. Decoding reads nearly all weights for a few
+tokens, from memory, so that two devices cannot decode faster than that.
 
     python bench/expert_parallel.py [--rounds N] [--concurrency C] [--json]
 """
@@ -13,9 +15,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 from _common import Figure, document, show, spread
 from _elastic_load import Timed, Waves
 
@@ -25,6 +30,7 @@ from slarag.backends.elastic.models.random_model import make_random_model
 from slarag.backends.elastic.serve.engine import PoolEngine
 
 BAR_OVER_ONE_DEVICE = 1.5
+_COPIED_BYTES = 1 << 28
 
 MODEL = Qwen3MoeConfig(
     vocab_size=1024,
@@ -85,8 +91,22 @@ async def _measure(model: Path, options: argparse.Namespace) -> dict[str, Figure
         "tokens_per_s_1_device": spread(rates[1], "tokens/s"),
         "tokens_per_s_2_devices": spread(rates[2], "tokens/s"),
         "over_one_device": spread([one.seconds / two.seconds for one, two in pairs], "ratio"),
+        "memory_of_two_threads": spread(_memory_of_two_threads(options.rounds), "ratio"),
         "cpu_cost": spread([two.cpu_seconds / one.cpu_seconds for one, two in pairs], "ratio"),
     }
+
+
+def _memory_of_two_threads(rounds: int) -> list[float]:
+    """Bytes per second that two threads copy, over those of one."""
+    buffers = [(np.ones(_COPIED_BYTES, np.uint8), np.ones(_COPIED_BYTES, np.uint8)) for _ in range(2)]
+
+    def seconds(pool: ThreadPoolExecutor, threads: int) -> float:
+        started = time.perf_counter()
+        list(pool.map(lambda pair: np.copyto(pair[1], pair[0]), buffers[:threads]))
+        return time.perf_counter() - started
+
+    with ThreadPoolExecutor(2) as pool:
+        return [2 * seconds(pool, 1) / seconds(pool, 2) for _ in range(rounds)]
 
 
 if __name__ == "__main__":
