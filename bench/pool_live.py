@@ -126,7 +126,13 @@ async def switch_seconds(engine: PoolEngine, devices: int) -> tuple[float, float
 
 
 async def late_share(engine: PoolEngine) -> float:
-    """Of the time of all steps, how much they took too long; a last step on each device tells."""
+    """Of the time of all steps, how much they took too long; a last step on each device tells.
+
+    A worker that was replaced has forgotten what its predecessor was late by: then the figures mean nothing, and so
+    does this (infinity).
+    """
+    if engine.cluster.replaced:
+        return float("inf")
     step = {"segments": [[-1, 0, [1], 0, [0]]], "sample": [None], "forget": [-1]}
     devices = list(engine.cluster.devices.values())
     late = [(await engine.cluster.tell(device, "step", **step))["late_seconds"] for device in devices]

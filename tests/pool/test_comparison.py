@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from slarag.backends.pool.comparison import ComparisonSettings, compare, compare_policies
 from slarag.backends.pool.service import Objectives, ServiceModel
 from slarag.backends.pool.trace import waves
+from slarag.sla.errors import DataError
 
 MODEL = ServiceModel(
     prefill_tokens_per_s=1000.0, step_base_s=0.01, step_per_answer_s=0.001, max_batch_tokens=108, max_sequences=8
@@ -47,3 +50,8 @@ def test_an_objective_that_no_setting_attains_is_said_to_be_so() -> None:
         "predicted_rate",
     ]
     assert "static           attains the objective with no setting" in found.table()
+
+
+def test_a_trace_without_a_request_is_refused() -> None:
+    with pytest.raises(DataError, match="holds no request"):
+        compare_policies([], ComparisonSettings(), name="empty")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from typing import Any
@@ -18,6 +19,7 @@ _LONGEST_PROMPT = 128
 _BATCHES = (1, 4)
 _ANSWER_ROOM = 48
 _GUESSED_PROMPT, _GUESSED_ANSWER = 600.0, 200.0
+_LOOKS, _POLL_S = 200, 0.05
 _PASSAGES = 8
 _PASSAGE = "The bridge over the river was built by the town of Weir in the year that the mill was closed. " * 8
 
@@ -39,13 +41,22 @@ async def calibrated_model(engine: PoolEngine | ReadingEngine) -> ServiceModel:
 
 
 async def _switching(engine: PoolEngine | ReadingEngine) -> dict[str, float]:
-    """Seconds of a resize by one device up, and back; none where the pool has no room for one more."""
-    size = engine.size
+    """Seconds of a resize by one device up, and back, the quicker of two; none where the pool has no room for one."""
+    size, ups, downs = engine.size, list[float](), list[float]()
     with contextlib.suppress(ResizeError):
-        up = await engine.resize(size + 1)
-        down = await engine.resize(size)
-        return {"scale_up_s": up.seconds, "scale_down_s": down.seconds}
-    return {}
+        for _ in range(2):
+            await _standby(engine)
+            ups.append((await engine.resize(size + 1)).seconds)
+            downs.append((await engine.resize(size)).seconds)
+    return {"scale_up_s": min(ups), "scale_down_s": min(downs)} if downs else {}
+
+
+async def _standby(engine: PoolEngine | ReadingEngine) -> None:
+    """Wait for a standby to boot, for a while: a resize in service mostly finds one."""
+    for _ in range(_LOOKS if engine.cluster.options.standbys else 0):
+        if engine.cluster.standbys:
+            return
+        await asyncio.sleep(_POLL_S)
 
 
 async def _of_reader(engine: ReadingEngine, limits: dict[str, Any]) -> ServiceModel:

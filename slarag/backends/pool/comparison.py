@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ...sla.errors import DataError
 from .observation import Policy
 from .policy import ForecastPolicy, PolicyLimits
 from .references import PredictedRate, QueueThreshold, Static, TargetOngoing
@@ -102,7 +103,9 @@ def compare_policies(
     name: str = "made up",
     on_progress: OnProgress = lambda _done, _total, _what: None,
 ) -> PolicyComparison:
-    """Compare on arrivals that are there already. on_progress: told of each simulated run."""
+    """Compare on arrivals that are there already; raises `DataError` for none. on_progress: told of each run."""
+    if not trace:
+        raise DataError(f"the trace {name!r} holds no request in that time", remedy="give another, or more of it")
     done = itertools.count(1)
     total = 1 + 3 * (_COARSE + _FINE) + 1 + math.ceil(math.log2(settings.ceiling))
 
@@ -121,7 +124,7 @@ def compare_policies(
     tuner = _Tuner(run, settings.objectives.share)
     ceiling = settings.ceiling
     limits = PolicyLimits(ceiling=ceiling)
-    seconds = max(1.0, trace[-1].at - trace[0].at) if trace else 1.0
+    seconds = max(1.0, trace[-1].at - trace[0].at)
     runs = {
         OURS: TunedRun(run(ForecastPolicy(settings.model, settings.objectives, limits))),
         "static": tuner.cheapest_size(ceiling),
