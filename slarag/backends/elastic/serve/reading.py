@@ -265,7 +265,8 @@ class ReadingEngine:
         in_full = _mean(lane.seconds_in_full for lane in self._lanes.values())
         self.brown_out.observe(len(self._queue.jobs), in_full, self.size)
         self.metrics.compute_level = self.brown_out.level
-        batch = self._queue.take(sum(lane.is_free for lane in self._lanes.values()))
+        free = sum(lane.is_free for lane in self._lanes.values())
+        batch = self._queue.take(free, now=time.monotonic(), seconds_per_window=self.seconds_per_passage)
         for job in batch:
             budget = self.brown_out.budget(job.window.budget, job.call.compute_floor)
             job.window = replace(job.window, budget=budget)

@@ -62,24 +62,35 @@ class ReadingQueue:
         """Forget windows whose caller has left."""
         self.jobs = [job for job in self.jobs if not job.future.done()]
 
-    def take(self, free_devices: int) -> list[ReadingJob]:
+    def take(
+        self, free_devices: int, *, now: float = -math.inf, seconds_per_window: float | None = None
+    ) -> list[ReadingJob]:
         """The next batch for one of `free_devices`: the most urgent window and those nearest to it in length.
 
         What waits is shared out evenly, so that no device idles while another has a long batch. Windows whose caller
-        has left are dropped.
+        has left are dropped. Those that would be late after a batch that starts `now`, and whose windows take
+        `seconds_per_window` each, wait until no others do: read in vain, they would make the others late too.
         """
         self.drop_done()
         if not self.jobs:
             return []
         share = -(-sum(job.tokens for job in self.jobs) // max(1, free_devices))
-        urgent = min(self.jobs, key=lambda job: job.call.order)
-        near = sorted(self.jobs, key=lambda job: (job is not urgent, abs(job.tokens - urgent.tokens), job.call.order))
-        batch = _fitting(near, min(self.batch_tokens, share))
+        limit = min(self.batch_tokens, share)
+        jobs = self._in_time(limit, now, seconds_per_window or 0.0) or self.jobs
+        urgent = min(jobs, key=lambda job: job.call.order)
+        near = sorted(jobs, key=lambda job: (job is not urgent, abs(job.tokens - urgent.tokens), job.call.order))
+        batch = _fitting(near, limit)
         taken = set(map(id, batch))
         self.jobs = [job for job in self.jobs if id(job) not in taken]
         for job in batch:
             job.call.is_started = True
         return batch
+
+    def _in_time(self, limit: int, now: float, seconds_per_window: float) -> list[ReadingJob]:
+        """The windows that a batch of `limit` tokens reads before their deadline."""
+        mean_tokens = sum(job.tokens for job in self.jobs) / len(self.jobs)
+        done = now + max(1.0, limit / mean_tokens) * seconds_per_window
+        return [job for job in self.jobs if job.call.deadline is None or job.call.deadline >= done]
 
 
 def _fitting(jobs: list[ReadingJob], limit: int) -> list[ReadingJob]:
