@@ -133,7 +133,8 @@ def _plot(shares: Mapping[str, Shares], file: Path) -> None:
         image = axis.imshow(each, cmap="viridis", vmin=0, vmax=top, aspect="auto")
         axis.set(title=name, xlabel="expert", xticks=range(each.shape[1]), yticks=range(each.shape[0]))
         for (layer, expert), share in np.ndenumerate(each):
-            axis.text(expert, layer, f"{share:.0%}", ha="center", va="center", fontsize=7, color="white")
+            color = "black" if share > 0.7 * top else "white"
+            axis.text(expert, layer, f"{share:.0%}", ha="center", va="center", fontsize=7, color=color)
     axes[0][0].set_ylabel("layer")
     figure.colorbar(image, ax=axes[0].tolist(), label="share of the layer's active tokens")
     figure.savefig(file, dpi=150, bbox_inches="tight")
