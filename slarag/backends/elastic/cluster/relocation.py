@@ -74,18 +74,18 @@ class Relocation:
             experts = [[m.layer, m.expert, regions[expert_region(m.layer, m.expert)].runs] for m in moves]
             await self._cluster.tell(self._cluster.devices[target], "take_in", experts=experts)
 
-    def begin(self) -> None:
-        """Begin to copy: as much as may exist twice, since workers switch to none of it before `run`."""
-        self._running = asyncio.create_task(self._copy_all())
+    def begin(self) -> asyncio.Task[None]:
+        """Begin to copy, if that has not begun: what may exist twice, since nobody switches to it before `run`."""
+        if self._running is None:
+            self._running = asyncio.create_task(self._copy_all())
+        return self._running
 
     async def run(self, at_switch: Callable[[], None] = lambda: None) -> None:
         """Move everything; at_switch is called before workers switch to what came. What fails is undone by `undo`."""
-        if self._running is None:
-            self.begin()
+        running = self.begin()
         self._at_switch = at_switch
         self._may_switch.set()
-        if self._running is not None:
-            await asyncio.shield(self._running)
+        await asyncio.shield(running)
         # Addresses under which nothing is any more: nobody waits for that.
         self._cluster.start_task(self._unmap(self._moves, lambda move: move.source))
 
@@ -160,10 +160,11 @@ class Relocation:
         arrived: list[tuple[Sequence[Move], MemoryLine]] = []
         try:
             while self._arrived:
-                await self._may_switch.wait()
+                await self._turn()
                 arrived, self._arrived = self._arrived, []
                 await self._switch([move for chunk, _ in arrived for move in chunk])
                 self._settling += [asyncio.create_task(self._release(*each)) for each in arrived]
+                arrived = []
         except BaseException:
             self._stop()
             for chunk, _ in [*arrived, *self._arrived]:
@@ -173,17 +174,21 @@ class Relocation:
         finally:
             self._is_switching = False
 
-    async def _switch(self, moves: Sequence[Move]) -> None:
-        """From now on, new workers know; returns once no worker calls the old owners any more."""
+    async def _turn(self) -> None:
+        """Wait until workers may switch; raises `ResizeError` if they never will."""
+        await self._may_switch.wait()
         if self._is_stopped:
             raise ResizeError("what has been copied is not used")
         self._at_switch()
+
+    async def _switch(self, moves: Sequence[Move]) -> None:
+        """From now on, new workers know; returns once no worker calls the old owners any more."""
         self._cluster.placement = self._cluster.placement.after(moves)
         self._switched += moves
         await self._cluster.place(self._lost)
 
     async def _switch_at_once(self, line: MemoryLine) -> None:
-        await self._may_switch.wait()
+        await self._turn()
         if "page_remap" not in self._cluster.options.without:
             await self._switch(self._moves)
             await self._release(self._moves, line)
