@@ -26,7 +26,7 @@ from _common import Figure, document, show
 from slarag.backends.reader.backend import ReadFunction
 from slarag.backends.reader.dynamic_encoder import DynamicEncoder
 from slarag.backends.reader.reading import Reading, merge_windows
-from slarag.backends.reader.store import SHIPPED, ReaderSettings, load_reader
+from slarag.backends.reader.store import SHIPPED_MOE, ReaderSettings, load_reader
 from slarag.backends.training.evaluation import score_reading, window_batches
 from slarag.backends.training.sources import Row, read_rows
 from slarag.evals.intervals import Figure as Interval
@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="question rows, JSON Lines")
     parser.add_argument("--limit", type=int, help="questions, drawn by --seed; all by default")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--reader", type=Path, default=SHIPPED, help="default: the one that ships")
+    parser.add_argument("--reader", type=Path, default=SHIPPED_MOE, help="default: the mixture that ships")
     parser.add_argument("--also", action="append", default=[], metavar="NAME=FOLDER", help="another reader beside it")
     parser.add_argument("--budgets", type=float, nargs="+", default=BUDGETS, help="the first is what others are over")
     parser.add_argument("--threads", type=int, default=2)

@@ -19,6 +19,9 @@ from .parent import PARENT_NAME, load_parent_weights
 from .storage import Storage, packed, unpacked
 
 SHIPPED = Path(__file__).parent / "weights"
+"""The dense reader, which is used where no other is asked for."""
+SHIPPED_MOE = Path(__file__).parent / "weights_moe"
+"""The reader as a mixture of experts, which reads within a compute budget."""
 FORMAT = 1
 
 

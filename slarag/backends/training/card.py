@@ -21,7 +21,8 @@ of the passage, the probability that the passage holds no answer, and, for a cla
 where the CPU has it, else in float32.
 
 **Made by** `slarag train reader` with a recipe beside the code (`slarag/backends/training/*.yaml`):
-{steps} steps, {minutes:.0f} minutes of {processes} CPU threads, {share:.0%} of the schedule's time, seed {seed}.
+{started}{steps} steps, {minutes:.0f} minutes of {processes} CPU threads, {share:.0%} of the schedule's time, seed
+{seed}.
 
 ## Training data
 {sources}
@@ -48,6 +49,7 @@ def write_card(path: Path, recipe: Recipe, config: EncoderConfig, scores: Reader
         parent=PARENT_NAME,
         form=_form(config),
         storage=recipe.storage,
+        started="" if recipe.model.start == "parent" else f"going on from `{recipe.model.start}`: ",
         steps=progress.step,
         minutes=progress.seconds / 60,
         processes=recipe.processes,
