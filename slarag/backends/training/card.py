@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,15 +15,9 @@ if TYPE_CHECKING:
 
 _TEMPLATE = """# Model card: the embedded reader
 
-**What it is.** An extractive reader: one forward pass over a question and a passage gives a distribution over the spans
-of the passage, the probability that the passage holds no answer, and, for a claim and evidence, supported / refuted
-/ not enough. A post-norm encoder of {layers} layers, {hidden} wide, fine-tuned from `{parent}`
-(Apache-2.0), whose embeddings stay frozen and are not shipped. {form}Matrices are stored in {storage}; run in bfloat16
-where the CPU has it, else in float32.
+{what}
 
-**Made by** `slarag train reader` with a recipe beside the code (`slarag/backends/training/*.yaml`):
-{started}{steps} steps, {minutes:.0f} minutes of {processes} CPU threads, {share:.0%} of the schedule's time, seed
-{seed}.
+{how}
 
 ## Training data
 {sources}
@@ -39,26 +34,48 @@ where the CPU has it, else in float32.
 """
 
 
+_WHAT = """
+**What it is.** An extractive reader: one forward pass over a question and a passage gives a distribution over the spans
+of the passage, the probability that the passage holds no answer, and, for a claim and evidence, supported / refuted
+/ not enough. A post-norm encoder of {layers} layers, {hidden} wide, fine-tuned from `{parent}`
+(Apache-2.0), whose embeddings stay frozen and are not shipped. {form}Matrices are stored in {storage}; run in bfloat16
+where the CPU has it, else in float32.
+"""
+
+_HOW = """
+**Made by** `slarag train reader` with a recipe beside the code (`slarag/backends/training/*.yaml`):
+{started}{steps} steps, {minutes:.0f} minutes of {processes} CPU threads, {share:.0%} of the schedule's time, seed
+{seed}.
+"""
+
+
 def write_card(path: Path, recipe: Recipe, config: EncoderConfig, scores: ReaderScores, progress: Progress) -> None:
     """Write the card of a reader of `config` trained by `recipe`; `progress` is the run's last."""
     from ..reader.parent import PARENT_NAME
 
-    text = _TEMPLATE.format(
+    what = _WHAT.format(
         layers=config.num_layers,
         hidden=config.hidden_size,
         parent=PARENT_NAME,
         form=_form(config),
         storage=recipe.storage,
+    )
+    how = _HOW.format(
         started="" if recipe.model.start == "parent" else f"going on from `{recipe.model.start}`: ",
         steps=progress.step,
         minutes=progress.seconds / 60,
         processes=recipe.processes,
         share=progress.share,
         seed=recipe.seed,
-        sources=_source_table(recipe),
-        scores=_score_table(scores),
+    )
+    text = _TEMPLATE.format(
+        what=_paragraph(what), how=_paragraph(how), sources=_source_table(recipe), scores=_score_table(scores)
     )
     path.write_text(text, encoding="utf-8")
+
+
+def _paragraph(text: str) -> str:
+    return textwrap.fill(" ".join(text.split()), width=120, break_on_hyphens=False)
 
 
 def _form(config: EncoderConfig) -> str:
