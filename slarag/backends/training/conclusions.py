@@ -9,9 +9,10 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from .opposites import opposite
-from .sources import REFUTED, SUPPORTED, Example, Row, rival_evidence
+from .sources import REFUTED, SUPPORTED, Example, Row, claim_example, rival_evidence
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
 _VERDICT = re.compile(r"^(?:yes|no)\b[,.;:]?\s*", re.IGNORECASE)
@@ -40,11 +41,11 @@ def conclusion_examples(rows: list[Row], count: int, rng: random.Random) -> Iter
 
 def opposite_claims(rows: list[Row], count: int, rng: random.Random) -> Iterator[Example]:
     """Supported claims turned round against their own evidence: refuted; up to `count`."""
-    supported = [row for row in rows if row["label"] in ("SUPPORTS", "SUPPORTED", "FULLY_ATTRIBUTABLE")]
-    for row in rng.sample(supported, min(count, len(supported))):
-        turned = opposite(row["claim"], rng)
+    supported = [example for example in map(claim_example, rows) if example is not None and example.labels == SUPPORTED]
+    for example in rng.sample(supported, min(count, len(supported))):
+        turned = opposite(example.first, rng)
         if turned is not None:
-            yield Example(first=turned, passage=row["evidence"], labels=REFUTED)
+            yield replace(example, first=turned, labels=REFUTED)
 
 
 def _claims(row: Row) -> list[Row]:

@@ -57,3 +57,15 @@ def test_only_supported_claims_are_turned_round() -> None:
     assert (example.passage, example.labels) == ("Loss has doubled.", REFUTED)
     assert example.first.startswith("Ice is ")
     assert example.first != rows[0]["claim"]
+
+
+def test_every_label_that_says_supported_counts_and_the_draws_do_not_depend_on_its_name() -> None:
+    def turned(label: str) -> list[str]:
+        rows = [
+            {"claim": f"Ice is melting faster in region {n}.", "evidence": "Loss.", "label": label} for n in range(9)
+        ]
+        return [example.first for example in opposite_claims(rows, 4, random.Random(5))]
+
+    assert len(turned("SUPPORTS")) == 4
+    assert turned("SUPPORTS") == turned("FULLY_ATTRIBUTABLE") == turned("yes")
+    assert turned("REFUTES") == turned("a label of another data set") == []
