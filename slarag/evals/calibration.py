@@ -17,9 +17,12 @@ from ..sla.calibration_fit import HOLD_OUT, fit_calibration
 from ..sla.confidence import expected_calibration_error
 from ..sla.errors import ConfigurationError
 from ..sla.folds import folds
+from ..sla.intents import Intent
 from ..sla.measured_run import MeasuredRun
+from ..sla.plan import Plan
 from .calibration_data import all_documents, choose_items, choose_others, corpus_of, plans_for, reads_own_passages
 from .calibration_settings import CalibrationSettings
+from .favoured import favoured_plans
 from .formats import Dataset, load_dataset
 from .indexing import build
 from .item import EvalItem
@@ -86,8 +89,9 @@ async def acalibrate(settings: CalibrationSettings, *, on_progress: OnProgress |
         timed = await _timed(measured.run, items[: settings.timed], tell)
         seconds_per_passage = await measured.seconds_per_passage()
         trials = await _trials(measured.run, items, log, settings, tell)
-        further = await _further_trials(measured.run, others, log, settings, tell)
-    found = _Found(trials, further, feedback, timed, seconds_per_passage, measured.usd_per_device_second)
+        found = _Found(trials, [], feedback, timed, seconds_per_passage, measured.usd_per_device_second)
+        favoured = favoured_plans(settings.plans, _fitted(found, settings, datasets)) if others else {}
+        found = replace(found, further=await _further_trials(measured.run, others, favoured, log, settings, tell))
     calibration = _fitted(found, settings, datasets)
     calibration.save(settings.out)
     return CalibrationReport(
@@ -129,7 +133,7 @@ async def _opened(
     from .memo import MemoReader, MemoRetriever
 
     folder = build(all_documents(datasets), settings.folder, tell)
-    folders = {dataset.path.name: _own_index(dataset, settings, tell) for dataset in datasets}
+    folders = _own_indexes(datasets, folder, settings, tell)
     embedder, reader = Embedder(cache_size=0), MemoReader()
     retriever = IndexRetriever.open(folder, embedder)
     corpora = {name: IndexRetriever.open(own, embedder) for name, own in folders.items()}
@@ -148,9 +152,14 @@ async def _opened(
             await asyncio.to_thread(opened.close)
 
 
-def _own_index(dataset: Dataset, settings: CalibrationSettings, tell: OnProgress) -> Path:
-    """An index over one file's documents: further questions search as they would where only it is indexed."""
-    return build(all_documents([dataset]), settings.folder / "own" / dataset.path.name, tell)
+def _own_indexes(
+    datasets: Sequence[Dataset], whole: Path, settings: CalibrationSettings, tell: OnProgress
+) -> dict[str, Path]:
+    """By file name an index over its documents alone, where further questions search; the `whole` one for one file."""
+    if len(datasets) == 1:
+        return {datasets[0].path.name: whole}
+    own = settings.folder / "own"
+    return {dataset.path.name: build(all_documents([dataset]), own / dataset.path.name, tell) for dataset in datasets}
 
 
 async def _timed(run: TrialRun, items: Sequence[EvalItem], tell: OnProgress) -> list[TimedRun]:
@@ -174,19 +183,29 @@ async def _trials(
 
 
 async def _further_trials(
-    run: TrialRun, others: Sequence[EvalItem], log: TrialLog, settings: CalibrationSettings, tell: OnProgress
+    run: TrialRun,
+    others: Sequence[EvalItem],
+    favoured: Mapping[Intent, Sequence[Plan]],
+    log: TrialLog,
+    settings: CalibrationSettings,
+    tell: OnProgress,
 ) -> list[Trial]:
+    """Each question under the plans that it would really get and a few more; what was measured before stays."""
     held = log.read()
     for position, item in enumerate(others):
-        if item.item_id not in held:
-            held[item.item_id] = await run.trials(
+        had = held.setdefault(item.item_id, [])
+        wanted = dict.fromkeys([*plans_for(position, settings.plans), *favoured[await run.intent(item)]])
+        missing = [plan for plan in wanted if plan.key not in {trial.plan_key for trial in had}]
+        if missing:
+            found = await run.trials(
                 item,
-                plans_for(position, settings.plans),
+                missing,
                 concurrency=settings.concurrency,
                 reading=reads_own_passages(position, item),
                 corpus=corpus_of(item),
             )
-            log.append(item.item_id, held[item.item_id])
+            log.append(item.item_id, found)
+            had += found
         tell(Progress(stage="measure confidence", done=position + 1, total=len(others)))
     return [trial for item in others for trial in held[item.item_id]]
 
@@ -229,7 +248,8 @@ def _description(settings: CalibrationSettings, found: _Found) -> str:
         f"{len(settings.plans)} plans on {questions} questions, at most {settings.unanswerable_share:.0%} of them "
         f"without an answer (their F1 counts as 0), retrieval over all passages of the files, seed {settings.seed}; "
         f"confidence fitted to {others} further questions{told} too, half of them over their own passages, half over "
-        f"those of their file; latency and device time from {settings.timed} questions timed alone"
+        "those of their file, under the plans that the shipped profiles get and a few more; latency and device time "
+        f"from {settings.timed} questions timed alone"
     )
 
 

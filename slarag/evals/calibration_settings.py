@@ -13,11 +13,13 @@ from ..sla.plan import Plan, default_plan_space
 class CalibrationSettings:
     """What a calibration is made from.
 
-    data: question files; retrieval runs over the passages of all of them. out: the calibration file to write.
+    data: question files, each of a name of its own; retrieval runs over the passages of all of them.
+    out: the calibration file to write.
     work: folder for the index and the trials, from which an interrupted calibration goes on; beside `out` by default.
     limit: questions, spread evenly over the files and drawn by `seed`. unanswerable_share: at most this share of them.
     confidence_questions: further ones, as the files mix them, that the confidence alone is fitted to; each runs under
-    a few plans, half of them over their own passages and the others over all passages of their own file.
+    the plans that the shipped profiles would give it and a few more, half of them over their own passages and the
+    others over all passages of their own file.
     feedback: files of `Engine.feedback`, whose answers the confidence is fitted to as well. timed: questions on which
     every plan is also timed, alone and without a memory. concurrency: plans in flight.
     """
@@ -37,6 +39,7 @@ class CalibrationSettings:
     def __post_init__(self) -> None:
         if not self.data:
             raise ConfigurationError("no question file to calibrate on", remedy="name one with --data")
+        self._refuse_equal_names()
         least = min(self.limit - 1, self.timed - 1, self.concurrency - 1, self.confidence_questions)
         if least < 0 or not 0 <= self.unanswerable_share <= 1:
             raise ConfigurationError(
@@ -45,6 +48,17 @@ class CalibrationSettings:
                 f"unanswerable_share {self.unanswerable_share!r} between 0 and 1",
                 remedy="correct the value",
             )
+
+    def _refuse_equal_names(self) -> None:
+        """Questions, trials and indexes of a file are kept under its name."""
+        seen: dict[str, Path] = {}
+        for path in self.data:
+            if path.name in seen:
+                raise ConfigurationError(
+                    f"two question files are named {path.name!r}: {str(seen[path.name])!r} and {str(path)!r}",
+                    remedy="give each a name of its own, or name it once",
+                )
+            seen[path.name] = path
 
     @property
     def folder(self) -> Path:

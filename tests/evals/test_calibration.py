@@ -8,12 +8,18 @@ import pytest
 
 from slarag.evals import CalibrationReport, CalibrationSettings, calibrate, load_dataset
 from slarag.evals.calibration_data import choose_items, choose_others, plans_for
+from slarag.evals.favoured import favoured_plans
 from slarag.evals.replay import measured_runs
+from slarag.evals.settings import Progress
 from slarag.evals.trials import TimedRun, Trial, TrialLog
 from slarag.sla.calibration import Calibration
+from slarag.sla.conditions import Conditions
 from slarag.sla.confidence import ConfidenceFeatures
 from slarag.sla.errors import ConfigurationError, DataError
+from slarag.sla.intents import INTENTS, IntentPrediction
+from slarag.sla.mapper import Mapper
 from slarag.sla.plan import Plan, default_plan_space
+from slarag.sla.profile import load_profile
 
 PLANS = (Plan(passages=1), Plan(passages=2, rerank=True, verification="support"))
 
@@ -80,6 +86,22 @@ def test_a_run_takes_its_reading_and_what_its_plan_takes_anyway() -> None:
     assert [run.question_id for run in runs] == ["1", "2", "2"]
 
 
+def test_favoured_plans_are_what_the_shipped_profiles_get() -> None:
+    space, shipped = default_plan_space(), Calibration.load()
+    favoured = favoured_plans(space, shipped)
+    assert set(favoured) == set(INTENTS)
+    assert {plan for plans in favoured.values() for plan in plans} <= set(space)
+    fast = Mapper(space, shipped).decide(load_profile("fast"), IntentPrediction.certain("list"), Conditions())
+    assert replace(fast.plan, escalations=0) in favoured["list"]
+
+
+def test_trials_of_one_question_add_up(tmp_path: Path) -> None:
+    log = TrialLog(tmp_path / "trials.jsonl")
+    log.append("1", [trial("p", "1", 0.1)])
+    log.append("1", [trial("q", "1", 0.2)])
+    assert [found.plan_key for found in log.read()["1"]] == ["p", "q"]
+
+
 def test_trials_survive_the_disk_and_a_line_cut_short(tmp_path: Path) -> None:
     log = TrialLog(tmp_path / "folder" / "trials.jsonl")
     log.append("1", [trial("p", "1", 0.1)])
@@ -94,8 +116,11 @@ def test_every_plan_is_measured_with_the_shipped_reader(tmp_path: Path) -> None:
     settings = CalibrationSettings(
         data=(data,), out=tmp_path / "c.json", limit=6, timed=1, confidence_questions=2, plans=PLANS
     )
-    report = calibrate(settings)
+    told: list[Progress] = []
+    report = calibrate(settings, on_progress=told.append)
     made = Calibration.load(tmp_path / "c.json")
+    # The one file's own index is that over all files: its 8 passages are embedded once.
+    assert [at.done for at in told if at.stage == "index: embed" and at.done == at.total] == [8]
     assert report.failures == {}
     assert made.source.kind == "measured"
     assert {cell.plan for cell in made.cells} == {plan.key for plan in PLANS}
@@ -130,6 +155,9 @@ def test_a_calibration_needs_questions_with_answers(tmp_path: Path) -> None:
         CalibrationSettings(data=(tmp_path,), out=tmp_path / "c.json", limit=0)
     with pytest.raises(ConfigurationError, match="confidence_questions -1"):
         CalibrationSettings(data=(tmp_path,), out=tmp_path / "c.json", confidence_questions=-1)
+    twice = (tmp_path / "one" / "dev.jsonl", tmp_path / "other" / "dev.jsonl")
+    with pytest.raises(ConfigurationError, match=r"two question files are named 'dev\.jsonl'.*name of its own"):
+        CalibrationSettings(data=twice, out=tmp_path / "c.json")
     path = tmp_path / "r.jsonl"
     path.write_text('{"question": "?"}\n')
     with pytest.raises(DataError, match="has an answer to score"):
