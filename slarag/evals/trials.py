@@ -99,6 +99,10 @@ class TrialRun:
         self._forget = forget
         self.failures: dict[str, int] = {}
 
+    async def intent(self, item: EvalItem) -> Intent:
+        """The likeliest intent of the question of `item`."""
+        return (await self._engine.aclassify(item.question)).top
+
     async def trials(
         self,
         item: EvalItem,
@@ -160,17 +164,20 @@ class TrialRun:
 
 
 class TrialLog:
-    """The trials of a calibration on disk, a question a line, so that an interrupted one goes on."""
+    """The trials of a calibration on disk, so that an interrupted one goes on; lines on one question add up."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def read(self) -> dict[str, list[Trial]]:
         """The trials by question; a line that was cut short is left out."""
-        return dict(self._lines()) if self._path.is_file() else {}
+        found: dict[str, list[Trial]] = {}
+        for item_id, trials in self._lines() if self._path.is_file() else ():
+            found.setdefault(item_id, []).extend(trials)
+        return found
 
     def append(self, item_id: str, trials: Sequence[Trial]) -> None:
-        """Add the trials of one question."""
+        """Add trials of one question."""
         line = json.dumps({"item_id": item_id, "trials": [trial.to_dict() for trial in trials]})
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
