@@ -114,9 +114,13 @@ async def stall(request: AnswerRequest) -> AnswerResult:
     raise AssertionError("unreachable")
 
 
+HELD_S = 3.0
+"""Seconds that the steps go on for which cannot be called off."""
+
+
 async def ignore_cancellation(request: AnswerRequest) -> AnswerResult:
-    """Goes on for half a second whatever is asked of it."""
-    end = time.monotonic() + 0.5
+    """Goes on for `HELD_S` whatever is asked of it."""
+    end = time.monotonic() + HELD_S
     while (left := end - time.monotonic()) > 0:
         try:
             await asyncio.sleep(left)
@@ -126,8 +130,8 @@ async def ignore_cancellation(request: AnswerRequest) -> AnswerResult:
 
 
 async def block_a_thread(request: AnswerRequest) -> AnswerResult:
-    """Blocks a worker thread for half a second."""
-    await asyncio.to_thread(time.sleep, 0.5)
+    """Blocks a worker thread for `HELD_S`."""
+    await asyncio.to_thread(time.sleep, HELD_S)
     return await first_words(request)
 
 

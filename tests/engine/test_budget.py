@@ -21,6 +21,7 @@ from slarag.sla.errors import BackendTimeoutError, UnpricedCallError
 from slarag.sla.plan import Plan
 from tests.engine.support import PASSAGES, QUESTION, engine, profile
 from tests.fakes import (
+    HELD_S,
     PassageList,
     ScriptedBackend,
     block_a_thread,
@@ -53,7 +54,7 @@ class Hanging(BaseRetriever):
 def test_the_deadline_holds_against_a_bad_backend(step: Any) -> None:
     async def ask() -> Any:
         async with engine(ScriptedBackend(step)) as asked:
-            return await asyncio.wait_for(asked.aask(QUESTION, profile(deadline_ms=60)), 0.45)
+            return await asyncio.wait_for(asked.aask(QUESTION, profile(deadline_ms=60)), HELD_S * 0.9)
 
     answer = asyncio.run(ask())
     assert answer.abstained
