@@ -11,18 +11,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import httpx
 
 from ...sla.errors import BackendReplyError, BackendUnavailableError
-from .observation import Observation, Target
+from .observation import Observation, Switch, Target
 from .prometheus import Samples
 from .service import Objectives
 
 _UNAVAILABLE = 503
 _RUNNING, _WAITING = "vllm:num_requests_running", "vllm:num_requests_waiting"
-_DEVICES = "slarag:devices"
+_DEVICES, _STANDBYS = "slarag:devices", "slarag:standbys"
 _FINISHED = "vllm:request_success_total"
 _TTFT = "vllm:time_to_first_token_seconds"
 _ITL = ("vllm:request_time_per_output_token_seconds", "vllm:inter_token_latency_seconds")
@@ -49,11 +50,11 @@ class HttpPool:
 
     devices: how many it has now; slarag's pool says it itself, vLLM does not. token: for slarag's control calls.
     objectives: that requests are counted by. takes_standbys: it is told how many standbys to keep, as slarag's pool
-    understands and vLLM does not. drain_timeout_s: how long requests of a leaving device may go on (vLLM). Raises
-    `BackendUnavailableError` when it cannot be reached.
+    understands and vLLM does not. drain_timeout_s: how long requests of a leaving device may go on (vLLM). clock: in
+    seconds, from any moment on. Raises `BackendUnavailableError` when it cannot be reached.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one parameter a setting
         self,
         base_url: str,
         *,
@@ -63,6 +64,7 @@ class HttpPool:
         takes_standbys: bool = False,
         drain_timeout_s: float = 120.0,
         transport: httpx.AsyncBaseTransport | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._client = httpx.AsyncClient(base_url=base_url, headers=headers, transport=transport, timeout=10.0)
@@ -73,12 +75,14 @@ class HttpPool:
         self._target = devices
         self._resize: asyncio.Task[None] | None = None
         self._before: Samples | None = None
-        self._asked_at = time.monotonic()
+        self._switches: list[Switch] = []
+        self._clock = clock
+        self._asked_at = clock()
         self.error: str | None = None
 
     async def observe(self) -> Observation:
         """See `PoolDriver.observe`. While the pool switches, what was seen last counts on, with no arrivals."""
-        now = time.monotonic()
+        now = self._clock()
         interval_s, self._asked_at = max(now - self._asked_at, 1e-6), now
         samples = await self._samples()
         before = self._before or samples or Samples()
@@ -111,6 +115,7 @@ class HttpPool:
         body: dict[str, Any] = {"new_data_parallel_size": target.devices, "drain_timeout": self._drain_timeout_s}
         if self._takes_standbys and target.standbys is not None:
             body["standbys"] = target.standbys
+        source, standbys, asked_at = self._devices, self._standbys, self._clock()
         try:
             reply = await self._client.post("/scale_elastic_ep", json=body, timeout=None)
             self.error = None if reply.is_success else f"status {reply.status_code}: {reply.text[:200]}"
@@ -118,8 +123,18 @@ class HttpPool:
             self.error = f"{type(error).__name__}: {error}"
         if self.error is None:
             self._devices = target.devices
+            if source != target.devices:
+                seconds = self._clock() - asked_at
+                self._switches.append(Switch(source=source, target=target.devices, seconds=seconds, standbys=standbys))
         else:
             self._target = self._devices
+
+    @property
+    def _standbys(self) -> int | None:
+        """Booted processes at the last look; None where the pool does not tell."""
+        if self._before is None or _STANDBYS not in self._before.totals:
+            return None
+        return round(self._before.get(_STANDBYS))
 
     async def _samples(self) -> Samples | None:
         """What it counts; None while the pool switches."""
@@ -140,6 +155,7 @@ class HttpPool:
         if not self._is_resizing and _DEVICES in seen.totals:
             # A pool that tells its size may have changed it on its own: it woke up, or lost a device for good.
             self._devices = self._target = round(seen.get(_DEVICES))
+        switches, self._switches = tuple(self._switches), []
         return Observation(
             now=now,
             devices=self._target,
@@ -152,6 +168,7 @@ class HttpPool:
             met=round(finished * self._met_share(before, seen)),
             interval_s=interval_s,
             is_resizing=self._is_resizing,
+            switches=switches,
         )
 
     def _met_share(self, before: Samples, seen: Samples) -> float:

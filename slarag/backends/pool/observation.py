@@ -10,13 +10,27 @@ PolicyName = Literal["forecast", "queue", "ongoing"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Switch:
+    """A resize that was made.
+
+    source and target: devices before and after. seconds: from the command until it was done. standbys: that were booted
+    when it was asked for, None where the pool does not tell.
+    """
+
+    source: int
+    target: int
+    seconds: float
+    standbys: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Observation:
     """A pool at a moment, and its last interval.
 
     now: seconds. devices: that serve, or will when the resize that runs is done. waiting: requests that no step has
     begun. running: requests that one has. arrivals, input_tokens, output_tokens: of the interval; output_tokens are
     those that were produced. finished: requests that ended in it; met: those of them that met their objectives.
-    interval_s: its length. is_resizing: a resize runs.
+    interval_s: its length. is_resizing: a resize runs. switches: resizes that were done in the interval, oldest first.
     """
 
     now: float
@@ -30,6 +44,7 @@ class Observation:
     finished: int = 0
     met: int = 0
     is_resizing: bool = False
+    switches: tuple[Switch, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from .forecast import Estimate
 from .misses import Present, missed_share, steady_state, throughput
 from .observation import Observation, Target
 from .service import Floats, Objectives, ServiceModel
+from .switching import relearnt
 
 _HORIZON = 3.0
 _NODES = np.array([-math.sqrt(3), 0.0, math.sqrt(3)])
@@ -43,7 +44,8 @@ class ForecastPolicy:
 
     For each size it works out the misses at the forecast demand, with the error of the forecast, the measured lengths
     and the present backlog, and takes the size with the least sum of device-seconds, switches, and misses at their
-    price. The price follows the measured attainment, see `Allowance`; it is counted in what a request costs.
+    price. The price follows the measured attainment, see `Allowance`; it is counted in what a request costs. What a
+    resize takes is `model`'s word at first, and then learnt from those that are made (`relearnt`).
     """
 
     def __init__(self, model: ServiceModel, objectives: Objectives, limits: PolicyLimits) -> None:
@@ -58,6 +60,7 @@ class ForecastPolicy:
 
     def decide(self, seen: Observation) -> Target:
         """See `Policy.decide`."""
+        self._model = relearnt(self._model, seen.switches)
         self._demand.observe(seen)
         self._allowance.observe(seen, self._expected * seen.interval_s)
         rate = self._demand.rate_after(seen.interval_s + self._model.scale_up_s)

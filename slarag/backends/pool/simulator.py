@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from .observation import Observation, Policy, Target
+from .observation import Observation, Policy, Switch, Target
 from .service import Floats, Objectives, ServiceModel
 from .sim_device import SimDevice, SimRequest
 from .trace import Arrival
@@ -89,6 +89,7 @@ class Simulator:
         self._free = list(range(len(self._loads)))[::-1]
         self._events: list[tuple[float, int, SimDevice | None, int]] = []
         self._joining, self._leaving = 0, list[SimDevice]()
+        self._switching, self._switches = list[Switch](), list[Switch]()
         self._unrouted: deque[SimRequest] = deque()
         self._now = 0.0
         self._standbys = standbys
@@ -152,6 +153,7 @@ class Simulator:
     def _observe(self, since: Sequence[Arrival]) -> Observation:
         tally, before = self._tally, self._seen
         self._seen = _Tally(done=tally.done, met=tally.met)
+        switches, self._switches = tuple(self._switches), []
         return Observation(
             now=self._now,
             devices=self._target,
@@ -164,6 +166,7 @@ class Simulator:
             met=tally.met - before.met,
             interval_s=self._interval_s,
             is_resizing=self._is_resizing,
+            switches=switches,
         )
 
     def _apply(self, wanted: Target) -> None:
@@ -188,6 +191,8 @@ class Simulator:
             # Those that came last; until the resize commits they take requests like the others.
             self._leaving = list(self._devices.values())[change:]
             seconds = self._model.scale_down_s
+        before = self._target - change
+        self._switching = [Switch(source=before, target=self._target, seconds=seconds, standbys=self._standbys)]
         heapq.heappush(self._events, (self._now + seconds, next(self._order), None, 0))
 
     def _handle(self, device: SimDevice | None, version: int) -> None:
@@ -202,6 +207,7 @@ class Simulator:
         for _ in range(self._joining):
             self._join()
         left, self._joining, self._leaving = self._leaving, 0, []
+        self._switches, self._switching = self._switches + self._switching, []
         for device in left:
             device.version += 1
             del self._devices[device.slot]

@@ -20,6 +20,7 @@ from ...pool.observation import Observation, Policy, PolicyName
 from ...pool.policy import ForecastPolicy, PolicyLimits
 from ...pool.references import QueueThreshold, TargetOngoing
 from ...pool.service import Objectives, ServiceModel
+from ...pool.switching import relearnt
 from ..calibration import calibrated_model
 from ..serve.engine import PoolEngine
 from ..serve.reading import ReadingEngine
@@ -104,19 +105,25 @@ class Autoscaler:
             await driver.aclose()
 
     def status(self) -> dict[str, Any]:
-        """Settings, how many requests met their objectives since the start, and the last decisions, newest last."""
-        settings = asdict(self.settings)
+        """Settings, how many requests met their objectives since the start, and the last decisions, newest last.
+
+        resize_s: what a resize up and down is taken to last by now; None before the pool was measured.
+        """
+        settings, model = asdict(self.settings), self._model
         return {
             **settings,
             "attainment": self._met / self._finished if self._finished else None,
             "finished": self._finished,
+            "resize_s": model and {"up": model.scale_up_s, "down": model.scale_down_s},
             "target": self._decisions[-1]["to"] if self._decisions else None,
             "count": self._count,
             "decisions": list(self._decisions),
         }
 
     def looked(self, seen: Observation) -> None:
-        """Count an observation's requests."""
+        """Count an observation's requests, and learn from its resizes."""
+        if self._model is not None:
+            self._model = relearnt(self._model, seen.switches)
         self._finished += seen.finished
         self._met += seen.met
 
