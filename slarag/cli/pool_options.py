@@ -22,15 +22,7 @@ READER = "reader"
 def pool_options(model: str, *, kv_blocks: int, device: str | None, time_scale: float, **sizes: Any) -> PoolOptions:
     """The options of a pool for a reader or a Qwen3-MoE folder; raises `ConfigurationError` or `DataError`."""
     options = _options(model, kv_blocks=kv_blocks, **sizes)
-    if device is None:
-        return options
-    from ..backends.elastic.cluster.reader_options import ReaderOptions
-
-    if isinstance(options, ReaderOptions):
-        raise ConfigurationError(
-            "a reader's devices are not simulated", remedy="leave --device out, or serve a Qwen3-MoE folder"
-        )
-    return replace(options, simulated=simulated_device(device, time_scale))
+    return options if device is None else replace(options, simulated=simulated_device(device, time_scale))
 
 
 def simulated_device(profile: str, time_scale: float) -> SimulatedDevice:

@@ -143,7 +143,7 @@ def test_what_cannot_be_is_refused_before_anything_starts(
     cli("pool", "status", "--once", "--url", "127.0.0.1").refused(2, "no server's address")
     monkeypatch.setenv("SLARAG_POOL_TOKEN", "sécret")
     cli("pool", "scale", "2").refused(2, "characters that no token has")
-    cli("pool", "serve", "--device", "h200").refused(2, "not simulated")
+    cli("pool", "serve", "--device", "abacus").refused(2, "abacus", "h200")
     cli("pool", "serve", "--autoscale", "--max-devices", "2", "-n", "3").refused(2, "3 devices", "--max-devices")
     cli("pool", "serve", tmp_path, "--device", "abacus").refused(2, "abacus", "h200")
     cli("pool", "simulate", "--trace", tmp_path / "none.jsonl").refused(2, "none.jsonl")

@@ -111,8 +111,8 @@ def test_the_simulators_steps_are_those_of_the_pacer() -> None:
 
 
 def test_a_step_that_was_too_slow_is_counted_as_late() -> None:
-    pacer = Pacer(SimulatedDevice(profile=ROUND), TINY, "float32", lambda _: None)
-    assert pacer.wait([(0, 4)], started=time.monotonic() - 1.0, devices=1) >= 1.0
+    pacer = Pacer(SimulatedDevice(profile=ROUND), lambda _: None)
+    assert pacer.wait(step_work(TINY, "float32", [(0, 4)], devices=1), started=time.monotonic() - 1.0) >= 1.0
     assert pacer.late_s >= 1.0 - 0.06
 
 

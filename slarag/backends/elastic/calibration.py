@@ -11,6 +11,7 @@ from ...sla.evidence import Passage
 from ..pool.service import ServiceModel
 from .errors import ResizeError
 from .measured_steps import measure_steps
+from .models.reader import ReaderLayout
 from .roofline import ProfiledCost
 from .serve.engine import PoolEngine
 from .serve.reading import Question, ReadingEngine
@@ -18,7 +19,7 @@ from .serve.reading import Question, ReadingEngine
 _LONGEST_PROMPT = 128
 _BATCHES = (1, 4)
 _ANSWER_ROOM = 48
-_GUESSED_PROMPT, _GUESSED_ANSWER = 600.0, 200.0
+_GUESSED_PROMPT, _GUESSED_ANSWER, _GUESSED_WINDOW = 600.0, 200.0, 200.0
 _LOOKS, _POLL_S = 200, 0.05
 _PASSAGES = 8
 _PASSAGE = "The bridge over the river was built by the town of Weir in the year that the mill was closed. " * 8
@@ -30,9 +31,10 @@ async def calibrated_model(engine: PoolEngine | ReadingEngine) -> ServiceModel:
     Simulated devices are not measured: what they cost is known.
     """
     limits: dict[str, Any] = {"max_batch_tokens": engine.cluster.options.max_batch_tokens, **await _switching(engine)}
+    simulated = engine.cluster.options.simulated
     if isinstance(engine, ReadingEngine):
-        model = await _of_reader(engine, limits)
-    elif engine.cluster.options.simulated is not None:
+        model = await _of_reader(engine, limits) if simulated is None else _of_simulated_reader(engine, limits)
+    elif simulated is not None:
         model = _of_simulated(engine, limits)
     else:
         model = await _of_generator(engine, limits)
@@ -75,6 +77,15 @@ async def _of_reader(engine: ReadingEngine, limits: dict[str, Any]) -> ServiceMo
     per_token = max(1e-9, (seconds[1] - seconds[0]) / max(1, tokens[1] - tokens[0]) * engine.size)
     base = max(0.0, seconds[0] - tokens[0] * per_token)
     return ServiceModel(prefill_tokens_per_s=1 / per_token, step_base_s=base, step_per_answer_s=0.0, **limits)
+
+
+def _of_simulated_reader(engine: ReadingEngine, limits: dict[str, Any]) -> ServiceModel:
+    from .reading_cost import ReadingCost, ReadingWork
+
+    device, layout = engine.cluster.options.simulated, engine.cluster.layout
+    assert device is not None
+    assert isinstance(layout, ReaderLayout)
+    return ServiceModel(cost=ReadingCost(device=device, work=ReadingWork(layout), window=_GUESSED_WINDOW), **limits)
 
 
 def _of_simulated(engine: PoolEngine, limits: dict[str, Any]) -> ServiceModel:

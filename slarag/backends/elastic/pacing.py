@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from ...sla.errors import DataError
 from .models.config import DType, Qwen3MoeConfig
-from .roofline import step_work
+from .roofline import StepWork
 
 _FOLDER = Path(__file__).parent / "devices"
 _SUFFIX = ".yaml"
@@ -111,17 +111,13 @@ class Pacer:
     modelled, because this host was.
     """
 
-    def __init__(
-        self, device: SimulatedDevice, config: Qwen3MoeConfig, dtype: DType, idle: Callable[[int], None]
-    ) -> None:
+    def __init__(self, device: SimulatedDevice, idle: Callable[[int], None]) -> None:
         self._device = device
-        self._charged = device.charged(config, dtype)
         self._idle = idle
         self.late_s = 0.0
 
-    def wait(self, segments: Sequence[tuple[int, int]], *, started: float, devices: int) -> float:
-        """Wait until the step that began at `started` (`time.monotonic`) is over; returns its seconds."""
-        work = step_work(*self._charged, segments, devices=devices)
+    def wait(self, work: StepWork, *, started: float) -> float:
+        """Wait until the step of `work` that began at `started` (`time.monotonic`) is over; returns its seconds."""
         seconds = float(work.seconds_on(self._device.profile)) * self._device.time_scale
         ends = started + seconds
         self.late_s += max(0.0, time.monotonic() - ends)

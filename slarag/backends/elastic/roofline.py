@@ -73,7 +73,7 @@ def work_of(
     flops = 2.0 * tokens * (shared + sparse * config.experts_per_token * expert)
     flops = flops + 4.0 * pairs * config.num_heads * config.head_dim * config.num_layers
     flops = flops + 2.0 * sequences * config.vocab_size * config.hidden_size
-    read = shared + config.vocab_size * config.hidden_size + sparse * _experts_read(config, tokens, devices) * expert
+    read = shared + config.vocab_size * config.hidden_size + sparse * experts_read(config, tokens, devices) * expert
     read = read + 2.0 * kv_width * context_tokens
     # Rows go there and come back; a device's peers send it as many as it sends them.
     moved = 4.0 * tokens * config.experts_per_token * config.hidden_size * sparse * (devices - 1) / devices
@@ -89,8 +89,8 @@ def _shared_elements(config: Qwen3MoeConfig) -> int:
     return config.num_layers * attention + sparse * router + (config.num_layers - sparse) * dense
 
 
-def _experts_read(config: Qwen3MoeConfig, tokens: Floats | float, devices: Floats | float) -> Floats | float:
-    """Of a device's experts of one layer, those that some token chose, if choices are even."""
+def experts_read(config: Qwen3MoeConfig, tokens: Floats | float, devices: Floats | float) -> Floats | float:
+    """Of a device's experts of one layer, those that some token chose, if choices are even. tokens: of each device."""
     if not config.num_experts:
         return 0.0
     missed = (1 - config.experts_per_token / config.num_experts) ** (tokens * devices)

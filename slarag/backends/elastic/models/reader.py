@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from ...reader.model import Reader
 
-_EMBEDDINGS = "encoder.embeddings."
+EMBEDDINGS = "encoder.embeddings."
+"""What the names of the embeddings' tensors begin with; they are the parent's."""
 _PARENT_NAMES = {
     "word.weight": "word_embeddings.weight",
     "position.weight": "position_embeddings.weight",
@@ -205,7 +206,7 @@ def _tensors(model: Reader, folder: Path) -> tuple[ReaderTensor, ...]:
 
 def _source_of(name: str, names: frozenset[str]) -> str:
     """The checkpoint's name of a tensor; the embeddings are the parent's, under its own names."""
-    if not name.startswith(_EMBEDDINGS):
+    if not name.startswith(EMBEDDINGS):
         return name
-    theirs = f"embeddings.{_PARENT_NAMES[name.removeprefix(_EMBEDDINGS)]}"
+    theirs = f"embeddings.{_PARENT_NAMES[name.removeprefix(EMBEDDINGS)]}"
     return theirs if theirs in names else f"bert.{theirs}"

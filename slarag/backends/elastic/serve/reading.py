@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from tokenizers import Tokenizer
 
-from ....sla.errors import BackendTimeoutError
+from ....sla.errors import BackendTimeoutError, ConfigurationError
 from ....sla.evidence import Passage
 from ...protocol import AnswerKind
 from ...reader.batcher import ReadingCache, TimedReading
@@ -104,7 +104,8 @@ class ReadingEngine:
 
     @classmethod
     async def start(cls, options: ReaderOptions, *, max_waiting: int = 1024) -> ReadingEngine:
-        """Start a pool and serve on it; raises what `Cluster.start` does."""
+        """Start a pool and serve on it; raises what `Cluster.start` does, and `ConfigurationError`."""
+        _refuse_another_model(options)
         tokenizer = await asyncio.to_thread(load_tokenizer)
         cluster = await Cluster.start(options)
         assert isinstance(cluster.layout, ReaderLayout)
@@ -284,6 +285,14 @@ class ReadingEngine:
         for number in plan.leaving:
             self._lanes.pop(number).close()
             await self._runs.pop(number)
+
+
+def _refuse_another_model(options: ReaderOptions) -> None:
+    if options.simulated is not None and options.simulated.stands_for is not None:
+        raise ConfigurationError(
+            "a simulated reader's devices are charged for the reader that they serve, not for another model",
+            remedy="leave `stands_for` of the simulated device out",
+        )
 
 
 async def _merged(jobs: Sequence[ReadingJob], budget: float) -> _Read:

@@ -19,6 +19,8 @@ from ...reader.windows import Window
 from .. import wire
 from ..models.reader import ReaderLayout, reader_over
 from ..models.reader_experts import ReaderExperts, ReaderOperations
+from ..pacing import Pacer, SimulatedDevice
+from ..reading_cost import ReadingWork
 from .attached import Attached, regions_of
 from .device_memory import DeviceMemory
 
@@ -37,12 +39,20 @@ class ReaderDevice(Attached):
         model = reader_over(layout, memory.shared)
         self._spread(model)
         self._read = ReadFunction(model, message["threads"], low_precision=layout.low_precision)
+        self._work = ReadingWork(layout)
+        simulated = message["simulated"] and SimulatedDevice.from_message(message["simulated"])
+        self._pacer = simulated and Pacer(simulated, self.exchange.pump)
 
     def run(self, step: wire.Message) -> dict[str, Any]:
-        """Read the step's windows."""
+        """Read the step's windows; a simulated device takes its own time for it, and serves its peers meanwhile."""
         started = time.monotonic()
         readings = self._read([window_of(fields) for fields in step["windows"]])
-        return {"readings": [reading_fields(r) for r in readings], "seconds": time.monotonic() - started}
+        reply: dict[str, Any] = {"readings": [reading_fields(r) for r in readings]}
+        if self._pacer:
+            windows = [(reading.tokens, reading.spent) for reading in readings]
+            work = self._work.of_windows(windows, devices=1 + len(self.exchange.peers))
+            return {**reply, "seconds": self._pacer.wait(work, started=started), "late_seconds": self._pacer.late_s}
+        return {**reply, "seconds": time.monotonic() - started}
 
     def _spread(self, model: Reader) -> None:
         """Have the experts of `model` run where they are, and peers served between any two of its products."""

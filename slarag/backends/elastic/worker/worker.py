@@ -21,6 +21,7 @@ from ..device_layout import DeviceLayout
 from ..kernels.native import operations_for
 from ..models.qwen3_moe import Qwen3Moe
 from ..pacing import Pacer, SimulatedDevice
+from ..roofline import step_work
 from .attached import Attached, regions_of
 from .device_memory import DeviceMemory
 from .reader_worker import ReaderDevice
@@ -122,14 +123,16 @@ class _Device(Attached):
         model = Qwen3Moe(operations, memory.weights(), self.experts, threads=message["threads"])
         self._runner = StepRunner(model, memory.cache())
         simulated = message["simulated"] and SimulatedDevice.from_message(message["simulated"])
-        self._pacer = simulated and Pacer(simulated, layout.config, layout.dtype, self.exchange.pump)
+        self._charged = simulated and simulated.charged(layout.config, layout.dtype)
+        self._pacer = simulated and Pacer(simulated, self.exchange.pump)
 
     def run(self, step: wire.Message) -> dict[str, Any]:
         """Run a step; a simulated device takes its own time for it, and serves its peers meanwhile."""
         started = time.monotonic()
         reply = self._runner.run(step)
-        if self._pacer:
+        if self._pacer and self._charged:
             segments = [(fields[1], len(fields[2])) for fields in step["segments"]]
-            reply["seconds"] = self._pacer.wait(segments, started=started, devices=1 + len(self.exchange.peers))
+            work = step_work(*self._charged, segments, devices=1 + len(self.exchange.peers))
+            reply["seconds"] = self._pacer.wait(work, started=started)
             reply["late_seconds"] = self._pacer.late_s
         return reply
