@@ -17,15 +17,13 @@ from ..sla.calibration_fit import HOLD_OUT, fit_calibration
 from ..sla.confidence import expected_calibration_error
 from ..sla.errors import ConfigurationError
 from ..sla.folds import folds
-from ..sla.intents import Intent
 from ..sla.measured_run import MeasuredRun
-from ..sla.plan import Plan
-from .calibration_data import all_documents, choose_items, choose_others, corpus_of, plans_for, reads_own_passages
+from .calibration_data import all_documents, choose_items, choose_others
 from .calibration_settings import CalibrationSettings
+from .calibration_stages import measure_further, measure_plans, time_plans
 from .favoured import favoured_plans
 from .formats import Dataset, load_dataset
 from .indexing import build
-from .item import EvalItem
 from .machine import machine
 from .replay import measured_runs
 from .settings import OnProgress, Progress
@@ -86,12 +84,12 @@ async def acalibrate(settings: CalibrationSettings, *, on_progress: OnProgress |
     others = choose_others(datasets, settings, items)
     log = TrialLog(_claimed(settings, datasets) / "trials.jsonl")
     async with _opened(datasets, settings, tell) as measured:
-        timed = await _timed(measured.run, items[: settings.timed], tell)
+        timed = await time_plans(measured.run, items[: settings.timed], tell)
         seconds_per_passage = await measured.seconds_per_passage()
-        trials = await _trials(measured.run, items, log, settings, tell)
+        trials = await measure_plans(measured.run, items, log, settings, tell)
         found = _Found(trials, [], feedback, timed, seconds_per_passage, measured.usd_per_device_second)
         favoured = favoured_plans(settings.plans, _fitted(found, settings, datasets)) if others else {}
-        found = replace(found, further=await _further_trials(measured.run, others, favoured, log, settings, tell))
+        found = replace(found, further=await measure_further(measured.run, others, favoured, log, settings, tell))
     calibration = _fitted(found, settings, datasets)
     calibration.save(settings.out)
     return CalibrationReport(
@@ -160,54 +158,6 @@ def _own_indexes(
         return {datasets[0].path.name: whole}
     own = settings.folder / "own"
     return {dataset.path.name: build(all_documents([dataset]), own / dataset.path.name, tell) for dataset in datasets}
-
-
-async def _timed(run: TrialRun, items: Sequence[EvalItem], tell: OnProgress) -> list[TimedRun]:
-    found: list[TimedRun] = []
-    for done, item in enumerate(items, start=1):
-        found += await run.timed(item)
-        tell(Progress(stage="time", done=done, total=len(items)))
-    return found
-
-
-async def _trials(
-    run: TrialRun, items: Sequence[EvalItem], log: TrialLog, settings: CalibrationSettings, tell: OnProgress
-) -> list[Trial]:
-    held = log.read()
-    for done, item in enumerate(items, start=1):
-        if item.item_id not in held:
-            held[item.item_id] = await run.trials(item, settings.plans, concurrency=settings.concurrency)
-            log.append(item.item_id, held[item.item_id])
-        tell(Progress(stage="measure plans", done=done, total=len(items)))
-    return [trial for item in items for trial in held[item.item_id]]
-
-
-async def _further_trials(
-    run: TrialRun,
-    others: Sequence[EvalItem],
-    favoured: Mapping[Intent, Sequence[Plan]],
-    log: TrialLog,
-    settings: CalibrationSettings,
-    tell: OnProgress,
-) -> list[Trial]:
-    """Each question under the plans that it would really get and a few more; what was measured before stays."""
-    held = log.read()
-    for position, item in enumerate(others):
-        had = held.setdefault(item.item_id, [])
-        wanted = dict.fromkeys([*plans_for(position, settings.plans), *favoured[await run.intent(item)]])
-        missing = [plan for plan in wanted if plan.key not in {trial.plan_key for trial in had}]
-        if missing:
-            found = await run.trials(
-                item,
-                missing,
-                concurrency=settings.concurrency,
-                reading=reads_own_passages(position, item),
-                corpus=corpus_of(item),
-            )
-            log.append(item.item_id, found)
-            had += found
-        tell(Progress(stage="measure confidence", done=position + 1, total=len(others)))
-    return [trial for item in others for trial in held[item.item_id]]
 
 
 @dataclass(frozen=True, slots=True)
