@@ -1,7 +1,9 @@
-"""A tiny Qwen3-MoE on disk, made once a run."""
+"""A tiny Qwen3-MoE on disk, made once a run, and an event loop for the tests of a file that share a pool."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,3 +42,9 @@ def dense_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         norm_topk_prob=False,
     )
     return make_random_model(tmp_path_factory.mktemp("dense") / "model", config, seed=7)
+
+
+@pytest.fixture(scope="module")
+def runner() -> Generator[asyncio.Runner]:
+    with asyncio.Runner() as made:
+        yield made

@@ -29,14 +29,8 @@ SIZES: dict[str, Any] = {"page_bytes": 4096, "kv_blocks": 32, "block_tokens": 8,
 
 
 @pytest.fixture(scope="module")
-def runner() -> Generator[asyncio.Runner]:
-    with asyncio.Runner() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
 def cluster(tiny_folder: Path, runner: asyncio.Runner) -> Generator[Cluster]:
-    made = runner.run(Cluster.start(PoolOptions(model=tiny_folder, devices=2, hang_seconds=3.0, **SIZES)))
+    made = runner.run(Cluster.start(PoolOptions(model=tiny_folder, devices=2, hang_seconds=20.0, **SIZES)))
     yield made
     runner.run(made.aclose())
 

@@ -36,7 +36,10 @@ def next_token(context: list[int]) -> int:
 
 @dataclass
 class Worker:
-    """fails(step) raises what the worker does instead of that step. end: the token that ends answers."""
+    """fails(step) raises what the worker does instead of that step. end: the token that ends answers.
+
+    may_end: steps that have begun wait for it.
+    """
 
     fails: Callable[[int], None] = lambda _: None
     end: int = 7
@@ -51,23 +54,37 @@ class Worker:
         self.device.serving.set()
         self.layout = SimpleNamespace(config=SimpleNamespace(eos_token_ids=(self.end,)))
         self._turn = asyncio.Lock()
+        self._queued: list[object] = []
+        self.may_end = asyncio.Event()
+        self.may_end.set()
 
     async def tell(self, device: Any, call: str, **step: Any) -> dict[str, Any]:
-        assert (device, call) == (self.device, "step")
-        incarnation = device.incarnation
+        assert device == self.device
+        if call == "recall":
+            recalled, self._queued = self._queued, []
+            return {"steps": len(recalled)}
+        incarnation, ticket = device.incarnation, object()
+        self._queued.append(ticket)
         async with self._turn:
             await asyncio.sleep(0)
-            if device.incarnation != incarnation:
-                raise WorkerGoneError("it was lost before")
-            self.steps += 1
-            try:
-                self.fails(self.steps)
-            except WorkerGoneError:
-                device.incarnation += 1
-                self.tables.clear()
-                self.newest.clear()
-                raise
-            return self._run(step)
+            if ticket in self._queued:
+                self._queued.remove(ticket)
+                return await self._begin(incarnation, step)
+        return await asyncio.get_running_loop().create_future()
+
+    async def _begin(self, incarnation: int, step: dict[str, Any]) -> dict[str, Any]:
+        if self.device.incarnation != incarnation:
+            raise WorkerGoneError("it was lost before")
+        self.steps += 1
+        await self.may_end.wait()
+        try:
+            self.fails(self.steps)
+        except WorkerGoneError:
+            self.device.incarnation += 1
+            self.tables.clear()
+            self.newest.clear()
+            raise
+        return self._run(step)
 
     def _run(self, step: dict[str, Any]) -> dict[str, Any]:
         for number in step["forget"]:
@@ -229,5 +246,27 @@ def test_a_closed_lane_ends_although_its_device_serves_no_more(tokenizer: Tokeni
         lane.close()
         await asyncio.wait_for(run, 10)
         assert len(lane.queue.waiting) == 1
+
+    asyncio.run(use())
+
+
+def test_a_closed_lane_takes_back_the_step_that_has_not_begun(tokenizer: Tokenizer) -> None:
+    async def use() -> None:
+        worker = Worker()
+        lane = lane_of(worker, [])
+        worker.may_end.clear()
+        run = asyncio.create_task(lane.run())
+        sequence = make(tokenizer, [20, 21], 9)
+        lane.add(sequence)
+        while sequence.unknown < 2 or worker.steps == 0:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        lane.close()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not run.done()
+        worker.may_end.set()
+        await asyncio.wait_for(run, 20)
+        assert worker.steps == 1
+        assert (sequence.tokens[2:], sequence.computed, sequence.unknown) == (expected([20, 21], 1), 2, 0)
 
     asyncio.run(use())

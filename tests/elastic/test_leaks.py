@@ -14,7 +14,7 @@ from pathlib import Path
 from slarag.backends.elastic.errors import ResizeError
 from slarag.backends.elastic.serve.engine import PoolEngine
 
-from .test_faults import generate_all, pool, until, workers
+from .pools import generate_all, pool, until, workers
 
 ROUNDS = int(os.environ.get("SLARAG_LEAK_ROUNDS", "4"))
 ANONYMOUS_GROWTH_BYTES = 48 << 20
@@ -98,3 +98,16 @@ def test_nothing_is_left_behind(tiny_folder: Path) -> None:
         assert open_files() <= before_all[1] + 2  # the event loop's own
 
     asyncio.run(use())
+
+
+def test_a_pool_that_closes_leaves_no_file_and_no_worker(tiny_folder: Path) -> None:
+    async def use() -> list[int]:
+        async with pool(tiny_folder) as engine:
+            for size in (3, 2):
+                await engine.resize(size)
+            return workers(engine)
+
+    before = open_files()
+    ended = asyncio.run(use())
+    assert open_files() <= before
+    assert not any(Path(f"/proc/{pid}").exists() for pid in ended)

@@ -10,7 +10,6 @@ import json
 import os
 import signal
 from collections.abc import Generator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +30,6 @@ AUTH = {"Authorization": f"Bearer {TOKEN}"}
 
 
 @pytest.fixture(scope="module")
-def runner() -> Generator[asyncio.Runner]:
-    with asyncio.Runner() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
 def engine(tiny_folder: Path, runner: asyncio.Runner) -> Generator[PoolEngine]:
     options = PoolOptions(
         model=tiny_folder,
@@ -45,7 +38,7 @@ def engine(tiny_folder: Path, runner: asyncio.Runner) -> Generator[PoolEngine]:
         kv_blocks=64,
         block_tokens=8,
         max_batch_tokens=32,
-        hang_seconds=3.0,
+        hang_seconds=20.0,
     )
     made = runner.run(PoolEngine.start(options, max_waiting=16))
     yield made
@@ -394,19 +387,3 @@ def test_the_pool_driver_conforms_on_it(engine: PoolEngine, runner: asyncio.Runn
         await driver.aclose()
 
     runner.run(use())
-
-
-def test_nothing_is_left_behind(tiny_folder: Path) -> None:
-    async def use() -> list[int]:
-        options = PoolOptions(model=tiny_folder, devices=2, page_bytes=4096, kv_blocks=16, block_tokens=8)
-        made = await PoolEngine.start(replace(options, max_batch_tokens=32))
-        for size in (3, 2):
-            await made.resize(size)
-        workers = [device.worker.pid for device in made.cluster.devices.values() if device.worker]
-        await made.aclose()
-        return workers
-
-    before = len(list(Path("/proc/self/fd").iterdir()))
-    workers = asyncio.run(use())
-    assert len(list(Path("/proc/self/fd").iterdir())) <= before
-    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)

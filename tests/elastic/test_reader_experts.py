@@ -75,14 +75,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def runner() -> Generator[asyncio.Runner]:
-    with asyncio.Runner() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
 def engine(folder: Path, runner: asyncio.Runner) -> Generator[ReadingEngine]:
-    options = ReaderOptions(model=folder, devices=1, low_precision=False, hang_seconds=10.0, page_bytes=1 << 16)
+    options = ReaderOptions(model=folder, devices=1, low_precision=False, hang_seconds=20.0, page_bytes=1 << 16)
     made = runner.run(ReadingEngine.start(options))
     yield made
     runner.run(made.aclose())

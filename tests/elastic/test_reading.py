@@ -40,14 +40,8 @@ AUTH = {"Authorization": "Bearer a-secret"}
 
 
 @pytest.fixture(scope="module")
-def runner() -> Generator[asyncio.Runner]:
-    with asyncio.Runner() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
 def engine(runner: asyncio.Runner) -> Generator[ReadingEngine]:
-    made = runner.run(ReadingEngine.start(ReaderOptions(devices=2, hang_seconds=5.0), max_waiting=8))
+    made = runner.run(ReadingEngine.start(ReaderOptions(devices=2, hang_seconds=20.0), max_waiting=8))
     yield made
     runner.run(made.aclose())
 

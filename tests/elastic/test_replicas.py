@@ -17,7 +17,7 @@ from slarag.backends.elastic.placement import Placement, Replicas
 from slarag.backends.elastic.serve.engine import PoolEngine
 
 from .conftest import TINY
-from .test_faults import generate_all, pool, run, workers
+from .pools import generate_all, pool, run, workers
 
 
 def busiest(placement: Placement, replicas: Replicas, layer: int, tokens: list[int]) -> float:

@@ -111,9 +111,10 @@ class Cluster:
             await self.processes.end(worker)
 
     async def remove_device(self, device: Device) -> None:
-        """End a device's worker and give its memory back."""
+        """End a device's worker and give its memory back, once nobody can write there any more: others get it."""
         del self.devices[device.number]
-        await self.end_worker(device)
+        others = list(self.devices.values())
+        await together(self.end_worker(device), self.inform(others, "drop_peer", device=device.number))
         device.close()
         await asyncio.to_thread(self.memory.client.remove_device, device.number)
 

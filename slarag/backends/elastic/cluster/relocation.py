@@ -1,21 +1,20 @@
 """Experts on their way from device to device, while the pool serves.
 
-They go chunk by chunk: copied, then switched to by every worker between two calls of its own, then given back where
-they came from. Only the chunks that are between the first and the last of these exist twice, so that memory hardly
-peaks. The three go on at the same time: the manager always has the next chunk to copy, and workers are told once of all
-that arrived while they switched. (vpage-remap and P2P copies of ElasticMoE, arXiv 2510.02613, section 4, which holds
-all of what moves twice.)
+Chunk after chunk is copied, then switched to by every worker between two calls of its own, then given up where it came
+from; the next chunk is copied to the very memory that this leaves, so that the system is asked for next to none. A few
+such lanes go on at the same time, and only what is on them exists twice. (vpage-remap and P2P copies of ElasticMoE,
+arXiv 2510.02613, section 4, which holds all of what moves twice.)
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from itertools import pairwise
 from typing import TypeVar
 
 from ..device_layout import expert_region
-from ..errors import ResizeError
 from ..memory.arena import Region
 from ..placement import Move
 from .cluster import Cluster
@@ -25,9 +24,7 @@ from .together import together
 from .transfer import Transfer
 
 _Key = TypeVar("_Key")
-_CHUNKS_IN_FLIGHT = 8
-_LINES = 2
-_COPIES_QUEUED = 4
+_LANES = 4
 
 
 class Relocation:
@@ -42,36 +39,32 @@ class Relocation:
         self._cluster = cluster
         self._moves = tuple(moves)
         self._lost = [number for number in {move.source for move in moves} if cluster.devices[number].is_lost]
-        experts = sum(len(owner) for owner in cluster.placement.owners.values())
-        self._most_twice = max(1, int(cluster.options.double_held_share * experts))
         self._is_at_once = bool(self._lost) or "page_remap" in cluster.options.without
-        self._room = asyncio.Semaphore(len(moves) if self._is_at_once else self._most_twice)
+        experts = sum(len(owner) for owner in cluster.placement.owners.values())
+        most_twice = len(moves) if self._is_at_once else int(cluster.options.double_held_share * experts)
+        self._lanes = _lanes(self._moves, max(1, most_twice))
         self._transfer = Transfer(cluster.options, cluster.layout)
         self._allocated: dict[int, dict[str, Region]] = {}
-        self._arrived: list[tuple[Sequence[Move], MemoryLine]] = []
         self._switched: list[Move] = []
-        self._chunks = self._in_chunks()
         self._running: asyncio.Task[None] | None = None
         self._at_switch: Callable[[], None] = lambda: None
         self._may_switch = asyncio.Event()
         self._is_stopped = False
-        self._is_switching = False
-        self._settling: list[asyncio.Task[None]] = []
 
     async def prepare(self) -> None:
-        """Get room on the devices that take experts in; raises `DeviceMemoryError`. Nothing is held twice by that:
-        memory appears where it is written.
-        """
+        """Get room on the devices that take experts in; raises `DeviceMemoryError`."""
         client, layout = self._cluster.memory.client, self._cluster.layout
+        after = {} if self._is_at_once else _predecessors(self._lanes)
         for target, moves in _by(self._moves, lambda move: move.target):
             sizes = layout.expert_sizes([(move.layer, move.expert) for move in moves])
-            self._allocated[target] = await asyncio.to_thread(client.allocate, target, sizes)
+            before = {_name(move): (after[move].source, _name(after[move])) for move in moves if move in after}
+            self._allocated[target] = await asyncio.to_thread(client.allocate, target, sizes, before)
 
     async def map(self) -> None:
         """Have the workers there map it; raises `WorkerGoneError`."""
         for target, moves in _by(self._moves, lambda move: move.target):
             regions = self._allocated[target]
-            experts = [[m.layer, m.expert, regions[expert_region(m.layer, m.expert)].runs] for m in moves]
+            experts = [[move.layer, move.expert, regions[_name(move)].runs] for move in moves]
             await self._cluster.tell(self._cluster.devices[target], "take_in", experts=experts)
 
     def begin(self) -> asyncio.Task[None]:
@@ -86,46 +79,39 @@ class Relocation:
         self._at_switch = at_switch
         self._may_switch.set()
         await asyncio.shield(running)
-        # Addresses under which nothing is any more: nobody waits for that.
+        # Nobody waits for that: what is there is used no more. All hear of it before they can take anything in again.
         self._cluster.start_task(self._unmap(self._moves, lambda move: move.source))
 
     async def _copy_all(self) -> None:
         async with AsyncExitStack() as stack:
-            client = self._cluster.memory.client
-            lines = [await stack.enter_async_context(MemoryLine.opened(client)) for _ in range(_LINES)]
-            try:
-                await together(*(self._copy(lines[index % _LINES]) for index in range(_COPIES_QUEUED)))
-                if self._is_at_once:
-                    await self._switch_at_once(lines[0])
-            finally:
-                await self._settle()
+            line = await stack.enter_async_context(MemoryLine.opened(self._cluster.memory.client))
+            await together(*(self._move(lane, line) for lane in self._lanes))
+            if self._is_at_once and await self._turn():
+                await self._switch_at_once(line)
 
-    async def _copy(self, line: MemoryLine) -> None:
-        """Copy one chunk after the other, until none is left or something fails."""
+    async def _move(self, lane: _Lane, line: MemoryLine) -> None:
+        """Take one chunk after the other to its device, until none is left or anything fails."""
         try:
-            for chunk in self._chunks:
-                await self._copy_chunk(line, chunk)
-                if not self._is_at_once:
-                    self._arrive(chunk, line)
+            for chunk in lane:
+                if self._is_stopped:
+                    return
+                await self._copy(chunk, line)
+                if not self._is_at_once and await self._turn():
+                    await self._switch(chunk)
+                    await self._release(chunk, line)
         except BaseException:
             self._stop()
             raise
 
+    async def _copy(self, chunk: Sequence[Move], line: MemoryLine) -> None:
+        for _, moves in _by(chunk, lambda move: (move.source, move.target)):
+            copied = await self._transfer.experts(line, moves)
+            self.bytes_moved += copied
+
     def _stop(self) -> None:
         """Copy no further chunk, and switch to none that is there."""
         self._is_stopped = True
-        self._chunks.close()
         self._may_switch.set()
-
-    async def _copy_chunk(self, line: MemoryLine, chunk: Sequence[Move]) -> None:
-        for _ in chunk:
-            await self._room.acquire()
-        try:
-            copied = await self._transfer.experts(line, chunk)
-        except BaseException:
-            self._give_room(chunk)
-            raise
-        self.bytes_moved += copied
 
     async def undo(self) -> None:
         """Move back what was moved, and give the room back."""
@@ -143,43 +129,12 @@ class Relocation:
         await self._unmap(left, lambda move: move.target)
         await self._free(left, lambda move: move.target)
 
-    def _in_chunks(self) -> Generator[Sequence[Move]]:
-        size = max(1, self._most_twice // _CHUNKS_IN_FLIGHT)
-        for _, moves in _by(self._moves, lambda move: (move.source, move.target)):
-            for start in range(0, len(moves), size):
-                yield moves[start : start + size]
-
-    def _arrive(self, chunk: Sequence[Move], line: MemoryLine) -> None:
-        self._arrived.append((chunk, line))
-        if not self._is_switching:
-            self._is_switching = True
-            self._settling.append(asyncio.create_task(self._switch_to_arrived()))
-
-    async def _switch_to_arrived(self) -> None:
-        """Switch to what has arrived, then to what has arrived meanwhile, and so on."""
-        arrived: list[tuple[Sequence[Move], MemoryLine]] = []
-        try:
-            while self._arrived:
-                await self._turn()
-                arrived, self._arrived = self._arrived, []
-                await self._switch([move for chunk, _ in arrived for move in chunk])
-                self._settling += [asyncio.create_task(self._release(*each)) for each in arrived]
-                arrived = []
-        except BaseException:
-            self._stop()
-            for chunk, _ in [*arrived, *self._arrived]:
-                self._give_room(chunk)
-            self._arrived = []
-            raise
-        finally:
-            self._is_switching = False
-
-    async def _turn(self) -> None:
-        """Wait until workers may switch; raises `ResizeError` if they never will."""
+    async def _turn(self) -> bool:
+        """Wait until workers may switch; returns False if they never will."""
         await self._may_switch.wait()
-        if self._is_stopped:
-            raise ResizeError("what has been copied is not used")
-        self._at_switch()
+        if not self._is_stopped:
+            self._at_switch()
+        return not self._is_stopped
 
     async def _switch(self, moves: Sequence[Move]) -> None:
         """From now on, new workers know; returns once no worker calls the old owners any more."""
@@ -188,7 +143,6 @@ class Relocation:
         await self._cluster.place(self._lost)
 
     async def _switch_at_once(self, line: MemoryLine) -> None:
-        await self._turn()
         if "page_remap" not in self._cluster.options.without:
             await self._switch(self._moves)
             await self._release(self._moves, line)
@@ -201,46 +155,53 @@ class Relocation:
         await self._release(self._moves, line)
         await rebuilding.release()
 
-    async def _release(self, moves: Sequence[Move], line: MemoryLine) -> None:
-        """Give back what was moved, on the line that copied it, so that the next chunk gets the memory that gets free.
-
-        The system can take ten times as long to give memory that it has not handed out for long.
-        """
-        try:
-            for number, names in _regions(moves, lambda move: move.source):
-                await line.release(number, names)
-        finally:
-            self._give_room(moves)
-
-    def _give_room(self, moves: Sequence[Move]) -> None:
-        for _ in moves:
-            self._room.release()
+    async def _release(self, moves: Iterable[Move], line: MemoryLine) -> None:
+        """Give up what was moved; what is promised its memory can be copied there."""
+        for number, names in _regions(moves, lambda move: move.source):
+            await line.release(number, names)
 
     async def _free(self, moves: Iterable[Move], device_of: Callable[[Move], int]) -> None:
         for number, names in _regions(moves, device_of):
             await asyncio.to_thread(self._cluster.memory.client.release, number, names)
 
     async def _unmap(self, moves: Iterable[Move], device_of: Callable[[Move], int]) -> None:
-        for number, left in _by(moves, device_of):
-            experts = [[move.layer, move.expert] for move in left]
-            devices = [device for device in self._cluster.devices.values() if device.number == number]
-            await self._cluster.inform(devices, "give_away", experts=experts)
+        await together(*(self._give_away(number, left) for number, left in _by(moves, device_of)))
 
-    async def _settle(self) -> None:
-        """Wait until nothing is held twice; raises what a switch or a release raised."""
-        settling, self._settling = self._settling, []
-        try:
-            await together(*settling)
-        finally:
-            if self._settling:
-                await self._settle()
+    async def _give_away(self, number: int, moves: Iterable[Move]) -> None:
+        experts = [[move.layer, move.expert] for move in moves]
+        devices = [device for device in self._cluster.devices.values() if device.number == number]
+        await self._cluster.inform(devices, "give_away", experts=experts)
+
+
+_Lane = Sequence[Sequence[Move]]
+"""Chunks, of which one after the other exists twice."""
+
+
+def _lanes(moves: Sequence[Move], most_twice: int) -> list[_Lane]:
+    """Lanes that hold at most so many experts twice together."""
+    count = min(_LANES, most_twice)
+    size = most_twice // count
+    chunks = [moves[start : start + size] for start in range(0, len(moves), size)]
+    return [chunks[index::count] for index in range(count)]
+
+
+def _predecessors(lanes: Iterable[_Lane]) -> Mapping[Move, Move]:
+    """By move: the one before it on its lane, whose memory it gets."""
+    return {
+        move: before
+        for lane in lanes
+        for chunk, following in pairwise(lane)
+        for before, move in zip(chunk, following, strict=False)
+    }
+
+
+def _name(move: Move) -> str:
+    return expert_region(move.layer, move.expert)
 
 
 def _regions(moves: Iterable[Move], device_of: Callable[[Move], int]) -> list[tuple[int, list[str]]]:
     """The names of what moves, by device."""
-    return [
-        (number, [expert_region(move.layer, move.expert) for move in found]) for number, found in _by(moves, device_of)
-    ]
+    return [(number, [_name(move) for move in found]) for number, found in _by(moves, device_of)]
 
 
 def _by(moves: Iterable[Move], key: Callable[[Move], _Key]) -> list[tuple[_Key, list[Move]]]:

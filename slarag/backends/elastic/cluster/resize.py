@@ -9,6 +9,7 @@ without its destroyed communicator.)
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -50,6 +51,7 @@ class Resize:
         self._relocation = Relocation(cluster, plan.moves)
         self._replication = Replication(cluster)
         self._left_over: list[Copy] = []
+        self._sharing: asyncio.Task[None] | None = None
         self._shared_bytes_moved = 0
         self._at_step = at_step
         self._on_phase = on_phase
@@ -96,7 +98,7 @@ class Resize:
             await self._start_joining()
             await self._do(self._map)
         self._on_phase("committing")
-        await together(self._relocation.run(lambda: self._at_step("move")), leave())
+        await together(self._relocation.run(lambda: self._at_step("move")), self._shared(), leave())
         await self._replication.free(self._left_over)
         self._at_step("commit")
 
@@ -119,11 +121,14 @@ class Resize:
         await self._relocation.prepare()
 
     async def _start_joining(self) -> None:
-        """Fill, attach and introduce new devices, all at once: a worker maps weights, and reads none of them yet."""
-        steps = [self._share, self._attach, self._introduce]
+        """Attach and introduce new devices. Meanwhile they are filled, and for longer: what is shared a worker maps
+        now, and reads when it takes sequences. The experts that it serves before that are not part of it.
+        """
+        self._at_step("share")
+        self._sharing = asyncio.create_task(self._share())
         if "zero_copy" in self._cluster.options.without:
-            await self._do(steps.pop(0))
-        await together(*map(self._do, steps))
+            await self._sharing
+        await together(self._do(self._attach), self._do(self._introduce))
 
     async def _do(self, step: Callable[[], Awaitable[None]]) -> None:
         self._at_step(step.__name__.strip("_"))
@@ -135,7 +140,12 @@ class Resize:
         transfer = Transfer(self._cluster.options, self._cluster.layout)
         async with MemoryLine.opened(self._cluster.memory.client) as line:
             for index, number in enumerate(self.plan.joining):
-                self._shared_bytes_moved += await transfer.shared(line, staying[index % len(staying)], number)
+                copied = await transfer.shared(line, staying[index % len(staying)], number)
+                self._shared_bytes_moved += copied
+
+    async def _shared(self) -> None:
+        if self._sharing is not None:
+            await asyncio.shield(self._sharing)
 
     async def _attach(self) -> None:
         await together(*map(self._attach_one, self._joining))
@@ -166,22 +176,18 @@ class Resize:
 
     async def _release(self) -> None:
         for number in self.plan.leaving:
-            await self._remove(self._cluster.devices[number])
+            await self._cluster.remove_device(self._cluster.devices[number])
 
     async def _roll_back(self) -> None:
         """Undo what was done; workers that are gone have nothing to undo."""
         await self._relocation.undo()
+        if self._sharing is not None:
+            await asyncio.gather(self._sharing, return_exceptions=True)
         async with self._cluster.changing:
             for device in self._joining:
-                await self._remove(device)
+                await self._cluster.remove_device(device)
             kept = tuple(number for number in self._cluster.placement.devices if number not in self.plan.joining)
             self._cluster.placement = replace(self._cluster.placement, devices=kept)
-
-    async def _remove(self, device: Device) -> None:
-        others = [other for other in self._cluster.devices.values() if other is not device]
-        await together(
-            self._cluster.inform(others, "drop_peer", device=device.number), self._cluster.remove_device(device)
-        )
 
     @property
     def _joining(self) -> list[Device]:

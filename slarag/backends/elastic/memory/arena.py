@@ -1,14 +1,12 @@
-"""One device's memory: a memfd of fixed capacity, split into pages, with named regions."""
+"""One device's memory: a fixed capacity of pages, with named regions."""
 
 from __future__ import annotations
 
-import mmap
-import os
 from dataclasses import dataclass
 
-from . import libc
-from .pages import PageAllocator, Run, runs_of
-from .space import AddressSpace
+from ..errors import DeviceMemoryError
+from .extents import Extent, Extents
+from .pages import Run, runs_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,98 +23,73 @@ class Region:
 
 
 class Arena:
-    """The memory of one device. Nothing is used before it is written: a memfd is sparse.
+    """The memory of one device, borrowed from `extents`. capacity_bytes is rounded down to whole pages."""
 
-    capacity_bytes is rounded down to whole pages; page_bytes is a multiple of the system's page.
-    """
-
-    def __init__(self, name: str, capacity_bytes: int, page_bytes: int) -> None:
-        if page_bytes % mmap.PAGESIZE or page_bytes <= 0:
-            raise ValueError(f"page_bytes {page_bytes} is no multiple of {mmap.PAGESIZE}")
+    def __init__(self, name: str, capacity_bytes: int, extents: Extents) -> None:
         self.name = name
-        self.page_bytes = page_bytes
-        self.regions: dict[str, Region] = {}
-        self._mapped: dict[str, AddressSpace] = {}
-        self._pages = PageAllocator(capacity_bytes // page_bytes)
-        self.file = os.memfd_create(f"slarag-{name}", os.MFD_CLOEXEC)
-        os.ftruncate(self.file, self.capacity_bytes)
+        self.held: dict[str, Extent] = {}
+        self._extents = extents
+        self._num_pages = capacity_bytes // extents.page_bytes
+        self._used_pages = 0
+
+    @property
+    def regions(self) -> dict[str, Region]:
+        """What is allocated, by name."""
+        return {name: Region(extent.num_bytes, extent.pages) for name, extent in self.held.items()}
 
     @property
     def capacity_bytes(self) -> int:
         """All pages, in bytes."""
-        return self._pages.num_pages * self.page_bytes
+        return self._num_pages * self._extents.page_bytes
 
     @property
     def used_bytes(self) -> int:
         """Allocated pages, in bytes."""
-        return self._pages.used * self.page_bytes
+        return self._used_pages * self._extents.page_bytes
 
-    @property
-    def resident_bytes(self) -> int:
-        """Memory that the system really holds for this arena now."""
-        return os.fstat(self.file).st_blocks * 512
+    def owns(self, extent: Extent) -> bool:
+        """Whether the extent is this arena's, and none that another has not given up yet."""
+        return extent.users[0] is self
 
-    def allocate(self, name: str, num_bytes: int) -> Region:
-        """Take pages for `num_bytes` under `name`; raises `DeviceMemoryError` beyond capacity, `ValueError` twice."""
-        if name in self.regions:
+    def allocate(self, name: str, num_bytes: int, after: Extent | None = None) -> Region:
+        """Take pages for `num_bytes` under `name`; raises `DeviceMemoryError` beyond capacity, `ValueError` twice.
+
+        after: what another arena holds, of the same size; the region is there once that is released.
+        """
+        if name in self.held:
             raise ValueError(f"region {name!r} exists on {self.name}")
-        region = Region(num_bytes, self._pages.allocate(-(-num_bytes // self.page_bytes)))
-        self.regions[name] = region
-        return region
+        if after is not None and (after.num_bytes != num_bytes or len(after.users) > 1):
+            raise ValueError(f"region {name!r} of {num_bytes} bytes cannot come after one of {after.num_bytes}")
+        self._check_room(self._extents.pages_for(num_bytes))
+        if after is None:
+            after = self._extents.take(num_bytes, self)
+        else:
+            after.users.append(self)
+        self.held[name] = after
+        self._used_pages += len(after.pages)
+        return Region(num_bytes, after.pages)
+
+    def _check_room(self, pages: int) -> None:
+        free = self._num_pages - self._used_pages
+        if pages > free:
+            raise DeviceMemoryError(
+                f"{pages} pages asked for, {free} of {self._num_pages} are free",
+                remedy="give the devices more memory, use more devices or fewer KV blocks",
+                pages=pages,
+                free=free,
+            )
 
     def release(self, name: str) -> None:
-        """Give a region's pages and the memory behind them back."""
-        region, space = self.withdraw(name)
-        self.erase(region, space)
-        self.reuse(region)
-
-    def withdraw(self, name: str) -> tuple[Region, AddressSpace | None]:
-        """The first third of `release`: nothing has the name any more. Returns what `erase` takes."""
-        return self.regions.pop(name), self._mapped.pop(name, None)
-
-    def erase(self, region: Region, space: AddressSpace | None) -> None:
-        """The second, which takes most of the time: the system gets the memory back."""
-        if space is not None:
-            space.close()
-        for first, count in region.runs:
-            libc.punch_hole(self.file, first * self.page_bytes, count * self.page_bytes)
-
-    def reuse(self, region: Region) -> None:
-        """The last: the pages can be allocated again."""
-        self._pages.release(region.pages)
+        """Give a region up."""
+        extent = self.held.pop(name)
+        self._used_pages -= len(extent.pages)
+        self._extents.release(extent, self)
 
     def rename(self, name: str, new: str) -> None:
-        """Know a region, and its mapping, under another name."""
-        self.regions[new] = self.regions.pop(name)
-        if space := self._mapped.pop(name, None):
-            self._mapped[new] = space
-
-    def view(self, name: str) -> memoryview:
-        """A region in one piece, until it is released. Its mapping is kept: reading it again costs no faults."""
-        region = self.regions[name]
-        space = self._mapped.get(name)
-        if space is None:
-            space = self._mapped[name] = AddressSpace(len(region.pages) * self.page_bytes, self.page_bytes)
-            space.map(0, self.file, region.runs)
-        return space.view(0, region.num_bytes)
-
-    def write(self, region: Region, data: memoryview, start: int = 0) -> None:
-        """Copy `data` into a region from byte `start`; it ends where the region does, or before."""
-        for first, count in region.runs:
-            length = count * self.page_bytes
-            if start < length and data:
-                part, data = data[: length - start], data[length - start :]
-                self._write(part, first * self.page_bytes + start)
-            start = max(0, start - length)
-
-    def _write(self, data: memoryview, offset: int) -> None:
-        while data:
-            written = os.pwrite(self.file, data, offset)
-            data, offset = data[written:], offset + written
+        """Know a region under another name."""
+        self.held[new] = self.held.pop(name)
 
     def close(self) -> None:
-        """Give all memory back, once the last mapping elsewhere is gone too; no view may be used any more."""
-        for space in self._mapped.values():
-            space.close()
-        self._mapped.clear()
-        os.close(self.file)
+        """Give everything up."""
+        for name in list(self.held):
+            self.release(name)

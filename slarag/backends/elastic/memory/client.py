@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -70,9 +70,11 @@ class MemoryClient:
         finally:
             os.close(attachment.file)
 
-    def allocate(self, device: int, sizes: dict[str, int]) -> dict[str, Region]:
-        """Allocate all regions or none; raises `DeviceMemoryError`."""
-        return _regions(self._call("allocate", device=device, sizes=sizes)[0]["regions"])
+    def allocate(
+        self, device: int, sizes: dict[str, int], after: Mapping[str, tuple[int, str]] | None = None
+    ) -> dict[str, Region]:
+        """Allocate all regions or none; raises `DeviceMemoryError`. after: see `MemoryManager.allocate`."""
+        return _regions(self._call("allocate", device=device, sizes=sizes, after=after or {})[0]["regions"])
 
     def release(self, device: int, names: Sequence[str]) -> None:
         """Give regions back."""

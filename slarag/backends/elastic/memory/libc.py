@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import sys
 from ctypes import c_int, c_long, c_size_t, c_void_p
 
 PROT_NONE, PROT_READ_WRITE = 0, 1 | 2
@@ -63,6 +65,24 @@ def punch_hole(file: int, offset: int, length: int) -> None:
     """Give the memory behind a part of a memfd back to the system; it reads as zeros afterwards."""
     if _libc.fallocate(file, _FALLOC_PUNCH_HOLE | _FALLOC_KEEP_SIZE, offset, length) != 0:
         raise _fail("fallocate")
+
+
+def data_bytes(file: int, offset: int, length: int) -> int:
+    """How much of a part of a memfd has memory behind it."""
+    found, end = 0, offset + length
+    while (start := _next_data(file, offset)) < end:
+        offset = os.lseek(file, start, os.SEEK_HOLE)
+        found += min(offset, end) - start
+    return found
+
+
+def _next_data(file: int, offset: int) -> int:
+    try:
+        return os.lseek(file, offset, os.SEEK_DATA)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        return sys.maxsize
 
 
 def die_with_parent(signal_number: int) -> None:

@@ -6,7 +6,7 @@ Thread-safe: tables change under a lock, bytes move outside of it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from ..errors import MemoryServiceError
 from ..models.checkpoint import Checkpoint
 from ..models.layout import Part
 from .arena import Arena, Region
+from .extents import Extent, Extents
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class MemoryManager:
         self.capacity_bytes = capacity_bytes
         self.page_bytes = page_bytes
         self.traffic = Traffic()
+        self._extents = Extents(page_bytes)
         self._arenas: dict[int, Arena] = {}
         self._lock = threading.Lock()
 
@@ -51,32 +53,40 @@ class MemoryManager:
         with self._lock:
             if device in self._arenas:
                 raise MemoryServiceError(f"device {device} exists")
-            self._arenas[device] = Arena(f"device-{device}", self.capacity_bytes, self.page_bytes)
+            self._arenas[device] = Arena(f"device-{device}", self.capacity_bytes, self._extents)
 
     def remove_device(self, device: int) -> None:
-        """Give a device's memory back; what mapped it keeps its mapping until it lets go."""
+        """Give a device's memory back. No process may use it any more: it goes to others."""
         with self._lock:
             self._arena(device).close()
             del self._arenas[device]
 
     def file(self, device: int) -> int:
-        """The descriptor of a device's arena, to be handed out."""
+        """The descriptor to map a device's pages from, to be handed out."""
         with self._lock:
-            return self._arena(device).file
+            self._arena(device)
+            return self._extents.file
 
     def regions(self, device: int) -> dict[str, Region]:
         """A device's regions by name."""
         with self._lock:
-            return dict(self._arena(device).regions)
+            return self._arena(device).regions
 
-    def allocate(self, device: int, sizes: dict[str, int]) -> dict[str, Region]:
-        """Allocate all regions (bytes by name) or none; raises `DeviceMemoryError` beyond capacity."""
+    def allocate(
+        self, device: int, sizes: Mapping[str, int], after: Mapping[str, tuple[int, str]] | None = None
+    ) -> dict[str, Region]:
+        """Allocate all regions (bytes by name) or none; raises `DeviceMemoryError` beyond capacity.
+
+        after: by name, the device and the name of what the region takes the memory over from, once that is released.
+        """
+        after = after or {}
         with self._lock:
             arena = self._arena(device)
             made: dict[str, Region] = {}
             try:
                 for name, num_bytes in sizes.items():
-                    made[name] = arena.allocate(name, num_bytes)
+                    before = self._extent(*after[name]) if name in after else None
+                    made[name] = arena.allocate(name, num_bytes, before)
             except BaseException:
                 for name in made:
                     arena.release(name)
@@ -84,21 +94,28 @@ class MemoryManager:
             return made
 
     def release(self, device: int, names: Iterable[str]) -> None:
-        """Give regions and their memory back."""
-        for name in names:
-            with self._lock:
-                arena = self._arena(device)
-                withdrawn = arena.withdraw(name)
-            arena.erase(*withdrawn)
-            with self._lock:
-                arena.reuse(withdrawn[0])
+        """Give regions up. Their memory is spare then, or whose it was promised to."""
+        with self._lock:
+            arena = self._arena(device)
+            for name in names:
+                arena.release(name)
+
+    def trim(self, unused_seconds: float = 0.0) -> None:
+        """Give memory back to the system that has been spare for so long."""
+        with self._lock:
+            unused = self._extents.withdraw(unused_seconds)
+        for extent in unused:
+            extent.erase()
+        with self._lock:
+            self._extents.reuse(unused)
 
     def load(self, folder: Path, placed: Sequence[Placed], dtype: str) -> None:
         """Read each tensor once from the checkpoint in `folder` into its region."""
         checkpoint = Checkpoint.open(folder)
         try:
             for (device, region), parts in _by_region(placed).items():
-                view = self._view(device, region)
+                with self._lock:
+                    view = self._extent(device, region).view()
                 for item in parts:
                     checkpoint.read_into(item.part, view[item.offset : item.offset + item.num_bytes], dtype)
                     self.traffic.read_from_disk += item.num_bytes
@@ -111,11 +128,12 @@ class MemoryManager:
         copied = 0
         for name in names:
             with self._lock:
-                arena = self._arena(target)
-                region = arena.regions[name]
-            view = self._view(source, name)
-            arena.write(region, view)
-            copied += len(view)
+                read, written = self._extent(source, name), self._extent(target, name)
+                if not self._arena(target).owns(written):
+                    raise MemoryServiceError(f"region {name!r} of device {target} is not free yet", device=target)
+                view = read.view()
+            written.fill(view)
+            copied += read.num_bytes
         self.traffic.copied += copied
         return copied
 
@@ -124,12 +142,10 @@ class MemoryManager:
     ) -> int:
         """Copy blocks (source index, target index) of `region` between devices; returns the bytes."""
         copied = 0
-        view = self._view(source, region)
         with self._lock:
-            arena = self._arena(target)
-            written = arena.regions[region]
+            view, written = self._extent(source, region).view(), self._extent(target, region)
         for taken, put in pairs:
-            arena.write(written, view[taken * block_bytes : (taken + 1) * block_bytes], put * block_bytes)
+            written.write(view[taken * block_bytes : (taken + 1) * block_bytes], put * block_bytes)
             copied += block_bytes
         self.traffic.copied += copied
         return copied
@@ -138,18 +154,27 @@ class MemoryManager:
         """Copy regions to other pages of their device; what they were is kept under the name with `.old` behind it."""
         made: dict[str, Region] = {}
         for name in names:
-            view = self._view(device, name)
             with self._lock:
                 arena = self._arena(device)
+                old = self._extent(device, name)
                 arena.rename(name, f"{name}.old")
-                made[name] = arena.allocate(name, len(view))
-            arena.write(made[name], view)
+                made[name] = arena.allocate(name, old.num_bytes)
+                view, new = old.view(), self._extent(device, name)
+            new.fill(view)
         return made
 
     def usage(self) -> dict[int, dict[str, int]]:
         """Bytes by device: capacity, used (allocated pages), resident (held by the system), padding (in pages)."""
         with self._lock:
-            return {device: _usage(arena) for device, arena in self._arenas.items()}
+            tables = {device: _usage(arena) for device, arena in self._arenas.items()}
+            own = {
+                device: [extent for extent in arena.held.values() if arena.owns(extent)]
+                for device, arena in self._arenas.items()
+            }
+        return {
+            device: {**table, "resident": sum(extent.resident_bytes for extent in own[device])}
+            for device, table in tables.items()
+        }
 
     def close(self) -> None:
         """Give all memory back."""
@@ -157,6 +182,8 @@ class MemoryManager:
             for arena in self._arenas.values():
                 arena.close()
             self._arenas.clear()
+        self.trim()
+        self._extents.close()
 
     def _arena(self, device: int) -> Arena:
         arena = self._arenas.get(device)
@@ -164,12 +191,11 @@ class MemoryManager:
             raise MemoryServiceError(f"no device {device}", device=device)
         return arena
 
-    def _view(self, device: int, name: str) -> memoryview:
-        with self._lock:
-            arena = self._arena(device)
-            if name not in arena.regions:
-                raise MemoryServiceError(f"no region {name!r} on device {device}", device=device)
-            return arena.view(name)
+    def _extent(self, device: int, name: str) -> Extent:
+        held = self._arena(device).held
+        if name not in held:
+            raise MemoryServiceError(f"no region {name!r} on device {device}", device=device)
+        return held[name]
 
 
 def _by_region(placed: Sequence[Placed]) -> dict[tuple[int, str], list[Placed]]:
@@ -180,10 +206,5 @@ def _by_region(placed: Sequence[Placed]) -> dict[tuple[int, str], list[Placed]]:
 
 
 def _usage(arena: Arena) -> dict[str, int]:
-    asked = sum(region.num_bytes for region in arena.regions.values())
-    return {
-        "capacity": arena.capacity_bytes,
-        "used": arena.used_bytes,
-        "resident": arena.resident_bytes,
-        "padding": arena.used_bytes - asked,
-    }
+    asked = sum(extent.num_bytes for extent in arena.held.values())
+    return {"capacity": arena.capacity_bytes, "used": arena.used_bytes, "padding": arena.used_bytes - asked}

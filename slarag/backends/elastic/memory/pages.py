@@ -1,4 +1,4 @@
-"""Which pages of an arena are free."""
+"""Pages by number: which are free, and which follow each other."""
 
 from __future__ import annotations
 
@@ -6,24 +6,17 @@ import heapq
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from ..errors import DeviceMemoryError
-
 Run = tuple[int, int]
 """First page and number of pages that follow each other."""
 
 
 class PageAllocator:
-    """Hands out pages by number, lowest first."""
+    """Hands out pages by number, lowest first. end: one past the highest that was ever handed out."""
 
-    def __init__(self, num_pages: int) -> None:
-        self.num_pages = num_pages
-        self._free = list(range(num_pages))
+    def __init__(self) -> None:
+        self.end = 0
+        self._free: list[int] = []
         self._used: set[int] = set()
-
-    @property
-    def free(self) -> int:
-        """Pages that can be allocated."""
-        return len(self._free)
 
     @property
     def used(self) -> int:
@@ -31,17 +24,13 @@ class PageAllocator:
         return len(self._used)
 
     def allocate(self, count: int) -> tuple[int, ...]:
-        """Take `count` pages; raises `DeviceMemoryError` and takes none when fewer are free."""
-        if count > len(self._free):
-            raise DeviceMemoryError(
-                f"{count} pages asked for, {len(self._free)} of {self.num_pages} are free",
-                remedy="give the devices more memory, use more devices or fewer KV blocks",
-                pages=count,
-                free=len(self._free),
-            )
-        pages = tuple(heapq.heappop(self._free) for _ in range(count))
+        """Take `count` pages."""
+        pages = [heapq.heappop(self._free) for _ in range(min(count, len(self._free)))]
+        lacking = count - len(pages)
+        pages += range(self.end, self.end + lacking)
+        self.end += lacking
         self._used.update(pages)
-        return pages
+        return tuple(pages)
 
     def release(self, pages: Iterable[int]) -> None:
         """Give `pages` back; raises `ValueError` for a page that is not allocated."""

@@ -10,6 +10,7 @@ import argparse
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +24,8 @@ from .arena import Region
 from .manager import MemoryManager, Placed
 
 Reply = tuple[wire.Message, list[int]]
+_TRIM_SECONDS = 1.0
+"""Spare memory goes back to the system after so long: until then the next resize has it without asking for it."""
 
 
 class MemoryService:
@@ -80,8 +83,8 @@ class MemoryService:
         regions = {name: _encode(region) for name, region in self._manager.regions(device).items()}
         return {"regions": regions, "page_bytes": self._manager.page_bytes}, [self._manager.file(device)]
 
-    def _do_allocate(self, device: int, sizes: dict[str, int]) -> Reply:
-        made = self._manager.allocate(device, sizes)
+    def _do_allocate(self, device: int, sizes: dict[str, int], after: dict[str, tuple[int, str]]) -> Reply:
+        made = self._manager.allocate(device, sizes, after)
         return {"regions": {name: _encode(region) for name, region in made.items()}}, []
 
     def _do_release(self, device: int, names: list[str]) -> Reply:
@@ -117,6 +120,12 @@ def _encode(region: Region) -> list[Any]:
     return [region.num_bytes, region.runs]
 
 
+def _trim_for_ever(manager: MemoryManager) -> None:
+    while True:
+        time.sleep(_TRIM_SECONDS)
+        manager.trim(_TRIM_SECONDS)
+
+
 def _main() -> None:
     parser = argparse.ArgumentParser()
     for name in ("socket", "capacity", "page"):
@@ -124,6 +133,7 @@ def _main() -> None:
     args = parser.parse_args()
     libc.die_with_parent(signal.SIGKILL)
     manager = MemoryManager(args.capacity, args.page)
+    threading.Thread(target=_trim_for_ever, args=(manager,), daemon=True).start()
     MemoryService(manager).serve(socket.socket(fileno=args.socket))
 
 

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from .. import wire
@@ -57,6 +58,7 @@ class Lane:
         self._incarnation = device.incarnation
         self._out: deque[tuple[list[Work], asyncio.Future[wire.Message]]] = deque()
         self._losses = 0
+        self._recall: asyncio.Task[None] | None = None
 
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence here."""
@@ -68,9 +70,20 @@ class Lane:
         self._wake.set()
 
     def close(self) -> None:
-        """Send no further step; `run` returns when those that are out have come back."""
+        """Send no further step, and take back those that the worker has not begun.
+
+        `run` returns when the one that it has begun has come back.
+        """
         self._is_closing = True
+        self._recall = asyncio.create_task(self._take_back())
         self.wake()
+
+    async def _take_back(self) -> None:
+        with suppress(WorkerGoneError):
+            reply = await self._cluster.tell(self.device, "recall")
+            for _, step in list(self._out)[len(self._out) - reply["steps"] :]:
+                self._out.pop()
+                step.cancel()
 
     async def run(self) -> None:
         """Step until closed. What fails here fails the sequences of this device, and then it goes on."""
@@ -81,6 +94,9 @@ class Lane:
                 except Exception:
                     logging.getLogger(__name__).exception("device %d: its sequences have failed", self.device.number)
                     self._fail_all()
+            if self._recall is not None:
+                await self._recall
+            self._roll_back()
         finally:
             self._drop_steps()
 

@@ -72,6 +72,12 @@ class Worker:
     def _on_step(self, message: wire.Message, _: list[int]) -> None:
         self._steps.append(message)
 
+    def _on_recall(self, message: wire.Message, _: list[int]) -> None:
+        """Forget the steps that have not begun; they get no reply."""
+        recalled = len(self._steps)
+        self._steps.clear()
+        self._reply(message, steps=recalled)
+
     def _on_add_peer(self, message: wire.Message, files: list[int]) -> None:
         self._attached.add_peer(message["peer"], files)
         self._reply(message)
