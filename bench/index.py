@@ -72,7 +72,7 @@ def main() -> None:
         "passages": passages,
         "rounds": options.rounds,
         "bare": options.bare,
-        "batch": BATCH,
+        "bare_batch": BATCH,
         "approximate_above": APPROXIMATE_ABOVE,
         "seed": options.seed,
     }
@@ -137,7 +137,7 @@ def _build(corpus: Path, folder: Path) -> Embedded:
     for name in HEAVY:
         importlib.import_module(name)
     imported = _resident_gb()
-    embedder = Embedder(MiniLmEncoder(batch_size=BATCH))
+    embedder = Embedder()
     embedder.encode([searchable(row["title"], row["text"]) for row in islice(_rows(corpus), BATCH)])
     passages = sum(1 for _ in _rows(corpus))
     began, cpu_began = time.perf_counter(), time.process_time()

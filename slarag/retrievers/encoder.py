@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import threading
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -18,6 +18,12 @@ from ..minilm.precision import bfloat16_is_fast
 from .ranking import Scores
 
 _MAX_CHARACTERS = 8_000  # far more than the model's 256 tokens hold; a longer text only costs tokenizing
+_LENGTH_STEP = 8
+"""Tokens that the length of a batch in bfloat16 is a multiple of.
+
+For each shape of a product its own code is compiled, about half a megabyte, and kept: with all lengths up to 256 that
+comes to half a gigabyte. A twentieth of the tokens at most is padding for this.
+"""
 
 
 class TextEncoder(Protocol):
@@ -46,16 +52,25 @@ class TextEncoder(Protocol):
 class MiniLmEncoder:
     """all-MiniLM-L6-v2 by sentence-transformers, from a folder on this machine; loaded on first use.
 
-    Full batches, as of passages to index, are computed in bfloat16 where the CPU multiplies it in hardware: twice as
+    Many texts, as of passages to index, are computed in bfloat16 where the CPU multiplies it in hardware: twice as
     fast, the vectors within 1e-4 (1 - cosine) of those in float32, in which fewer texts are computed, as of questions.
 
-    threads: torch threads while it works, None for torch's own number. batch_size: texts a forward pass.
+    threads: torch threads while it works, None for torch's own number. many: texts from which on they are many.
+    batch_size: of many, texts a forward pass; fewer at once stay in the processor's caches and take less memory.
     """
 
-    def __init__(self, folder: Path | str | None = None, *, threads: int | None = None, batch_size: int = 64) -> None:
+    def __init__(
+        self,
+        folder: Path | str | None = None,
+        *,
+        threads: int | None = None,
+        batch_size: int = 16,
+        many: int = 64,
+    ) -> None:
         self._given = folder
         self._threads = threads
         self._batch_size = batch_size
+        self._many = many
         self._loaded: Any = None
         # Also because a tokenizer of the library fails when two threads use it at once.
         self._lock = threading.Lock()
@@ -85,19 +100,18 @@ class MiniLmEncoder:
         """Unit vectors of `texts`, float32 [n, 384]; only the first 256 tokens of a text count."""
         if not texts:
             return np.zeros((0, self.dim), dtype=np.float32)
-        with self._lock, self._precision(len(texts)):
-            vectors = self._model().encode(
-                [text[:_MAX_CHARACTERS] for text in texts],
-                batch_size=self._batch_size,
-                show_progress_bar=False,
-                normalize_embeddings=True,
-            )
+        are_many = len(texts) >= self._many
+        low = are_many and bfloat16_is_fast()
+        with self._lock:
+            model = self._model()
+            with _autocast(enabled=low), _few_lengths(model, enabled=low):
+                vectors = model.encode(
+                    [text[:_MAX_CHARACTERS] for text in texts],
+                    batch_size=self._batch_size if are_many else self._many,
+                    show_progress_bar=False,
+                    normalize_embeddings=True,
+                )
         return np.ascontiguousarray(vectors, dtype=np.float32)
-
-    def _precision(self, texts: int) -> AbstractContextManager[Any]:
-        low = texts >= self._batch_size and bfloat16_is_fast()
-        torch: Any = importlib.import_module("torch")
-        return torch.autocast("cpu", torch.bfloat16, enabled=low)
 
     def _model(self) -> Any:
         if self._threads is not None:
@@ -105,6 +119,26 @@ class MiniLmEncoder:
         if self._loaded is None:
             self._loaded = _load(self.folder)
         return self._loaded
+
+
+def _autocast(*, enabled: bool) -> AbstractContextManager[Any]:
+    torch: Any = importlib.import_module("torch")
+    return torch.autocast("cpu", torch.bfloat16, enabled=enabled)
+
+
+def _few_lengths(model: Any, *, enabled: bool) -> AbstractContextManager[Any]:
+    """Batches that `model` gets are padded to a multiple of `_LENGTH_STEP` tokens."""
+    return model[0].register_forward_pre_hook(_pad) if enabled else nullcontext()
+
+
+def _pad(_: Any, arguments: tuple[dict[str, Any]]) -> None:
+    """Pad a batch of features (input ids, attention mask and their like, [texts, tokens]) in place."""
+    pad: Any = cast(Any, importlib.import_module("torch.nn.functional")).pad
+    features = arguments[0]
+    shape = features["input_ids"].shape
+    for name, value in features.items():
+        if getattr(value, "shape", None) == shape:
+            features[name] = pad(value, (0, -shape[1] % _LENGTH_STEP))
 
 
 def _load(folder: Path) -> Any:

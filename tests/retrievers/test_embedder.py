@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -141,10 +143,35 @@ def test_the_real_encoder_knows_what_sentences_mean() -> None:
 
 @pytest.mark.slow
 def test_full_batches_in_low_precision_mean_the_same_as_single_texts() -> None:
-    encoder = MiniLmEncoder(threads=1, batch_size=4)
+    encoder = MiniLmEncoder(threads=1, many=4)
     texts = ["A cat sleeps.", "Interest rates rose in spring.", "Io is a moon of Jupiter.", "Rain fell all day long."]
     together = encoder.encode(texts)
     alone = np.concatenate([encoder.encode([text]) for text in texts])
     assert together.dtype == np.float32
     assert np.allclose(np.linalg.norm(together, axis=1), 1, atol=1e-4)
     assert ((together * alone).sum(axis=1) > 0.9999).all()
+
+
+@pytest.mark.slow
+def test_many_texts_are_computed_in_small_batches_of_few_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers import BertModel
+
+    forward = BertModel.forward
+
+    @functools.wraps(forward)
+    def watched(self: BertModel, *arguments: Any, **named: Any) -> Any:
+        shapes.append(tuple(named["input_ids"].shape))
+        return forward(self, *arguments, **named)
+
+    shapes: list[tuple[int, ...]] = []
+    monkeypatch.setattr(BertModel, "forward", watched)
+    monkeypatch.setattr("slarag.retrievers.encoder.bfloat16_is_fast", lambda: True)
+    encoder = MiniLmEncoder(threads=1, batch_size=4, many=12)
+    texts = ["stone " * count for count in range(1, 13)]
+    together = encoder.encode(texts)
+    assert [rows for rows, _ in shapes] == [4, 4, 4]
+    assert {length % 8 for _, length in shapes} == {0}
+    alone = np.concatenate([encoder.encode([text]) for text in texts])
+    assert ((together * alone).sum(axis=1) > 0.999).all()
+    # A single question has the length that it has.
+    assert {length for rows, length in shapes if rows == 1} == set(range(3, 15))

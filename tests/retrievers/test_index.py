@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from langchain_core.documents import Document
 
 from slarag.retrievers.embedder import Embedder
 from slarag.retrievers.index import Index, IndexRetriever, add, build_index, remove
 from slarag.retrievers.index import run as build_run
+from slarag.retrievers.loaders.corpus import Corpus, OnFile
 from slarag.retrievers.splitter import Splitter
 from slarag.sla.errors import CorpusError, IndexFolderError
 from slarag.sla.evidence import Span, cite
@@ -169,6 +173,28 @@ def test_a_large_index_turns_approximate(facts: Path, tmp_path: Path, monkeypatc
     build_index([facts], tmp_path / "flat", embedder=hash_embedder())
     assert Index.open(tmp_path / "flat").manifest.dense == "exact"
     assert found(tmp_path / "graph", "star dunes") == found(tmp_path / "flat", "star dunes")
+
+
+def test_building_holds_few_documents_and_texts_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = tmp_path / "rows.jsonl"
+    lines = (json.dumps({"doc_id": str(n), "text": f"Stone {n} lies in river {n % 7}."}) for n in range(600))
+    rows.write_text("\n".join(lines), encoding="utf-8")
+    given: list[weakref.ref[Document]] = []
+    held: list[int] = []
+    documents = Corpus.documents
+
+    def watched(self: Corpus, on_file: OnFile | None = None) -> Iterator[Document]:
+        for document in documents(self, on_file):
+            held.append(sum(reference() is not None for reference in given))
+            given.append(weakref.ref(document))
+            yield document
+
+    monkeypatch.setattr(Corpus, "documents", watched)
+    encoder = HashEncoder()
+    report = build_index([rows], tmp_path / "index", embedder=Embedder(encoder))
+    assert report.passages == len(given) == sum(map(len, encoder.calls)) == 600
+    assert max(held) <= 2
+    assert max(map(len, encoder.calls)) <= 256
 
 
 def test_nothing_is_unpickled(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
