@@ -129,16 +129,17 @@ class _Device(Attached):
         model = Qwen3Moe(operations, memory.weights(), self.experts, threads=message["threads"])
         self._runner = StepRunner(model, memory.cache())
         simulated = message["simulated"] and SimulatedDevice.from_message(message["simulated"])
-        self._charged = simulated and simulated.charged(layout.config, layout.dtype)
         self._pacer = simulated and Pacer(simulated, self.exchange.pump)
+        self._charged = simulated.charged(layout.config, layout.dtype) if simulated else (layout.config, layout.dtype)
 
     def run(self, step: wire.Message) -> dict[str, Any]:
         """Run a step; a simulated device takes its own time for it, and serves its peers meanwhile."""
         started = time.monotonic()
         reply = self._runner.run(step)
-        if self._pacer and self._charged:
+        if self._pacer:
             segments = [(fields[1], len(fields[2])) for fields in step["segments"]]
-            work = step_work(*self._charged, segments, devices=1 + len(self.exchange.peers))
+            config, dtype = self._charged
+            work = step_work(config, dtype, segments, devices=1 + len(self.exchange.peers))
             reply["seconds"] = self._pacer.wait(work, started=started)
             reply["late_seconds"] = self._pacer.late_s
         return reply
