@@ -50,6 +50,7 @@ class Cluster:
         self.replaced = 0
         self.booted = Standbys(processes, 0 if "standby" in options.without else options.standbys)
         self.watch = Watch(self)
+        self._dismissed: set[WorkerProcess] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closing = False
 
@@ -114,9 +115,27 @@ class Cluster:
         """End a device's worker and give its memory back, once nobody can write there any more: others get it."""
         del self.devices[device.number]
         others = list(self.devices.values())
-        await together(self.end_worker(device), self.inform(others, "drop_peer", device=device.number))
+        await together(self._dismiss(device), self.inform(others, "drop_peer", device=device.number))
         device.close()
         await asyncio.to_thread(self.memory.client.remove_device, device.number)
+
+    async def _dismiss(self, device: Device) -> None:
+        """Have a device's worker touch nothing any more; nobody waits until its process is gone."""
+        worker, device.worker = device.worker, None
+        if worker is None:
+            return
+        self._dismissed.add(worker)
+        try:
+            async with asyncio.timeout(self.options.hang_seconds):
+                await worker.channel.request("stop")
+        except (WorkerGoneError, TimeoutError):
+            await self._end_dismissed(worker)
+        else:
+            self.start_task(self._end_dismissed(worker))
+
+    async def _end_dismissed(self, worker: WorkerProcess) -> None:
+        await self.processes.end(worker)
+        self._dismissed.discard(worker)
 
     async def take_worker(self) -> WorkerProcess:
         """A booted worker without memory: a standby if there is one, else one that is forked now."""
@@ -232,7 +251,7 @@ class Cluster:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for worker in self.booted:
+        for worker in [*self.booted, *self._dismissed]:
             await self.processes.end(worker)
         for device in self.devices.values():
             await self.end_worker(device)
