@@ -35,17 +35,19 @@ class Channel:
 
     async def request(self, call: str, files: Sequence[int] = (), **fields: Any) -> wire.Message:
         """Send a message and wait for its reply; raises `WorkerGoneError`. `files` stay the caller's."""
+        return await self.post(call, files, **fields)
+
+    def post(self, call: str, files: Sequence[int] = (), **fields: Any) -> asyncio.Future[wire.Message]:
+        """The same, but waiting is the caller's: what is posted next arrives after this."""
         if not self.is_open:
             raise WorkerGoneError(f"{self._name} is gone", call=call)
         number = self._next_id
         self._next_id += 1
         future = self._waiting[number] = self._loop.create_future()
+        future.add_done_callback(lambda _: self._waiting.pop(number, None))
         self._unsent.append((wire.encode({"id": number, "call": call, **fields}), files))
         self._on_writable()
-        try:
-            return await future
-        finally:
-            self._waiting.pop(number, None)
+        return future
 
     def close(self) -> None:
         """End the connection; requests that wait fail with `WorkerGoneError`."""
@@ -55,7 +57,7 @@ class Channel:
         self._loop.remove_reader(self._connection.fileno())
         self._loop.remove_writer(self._connection.fileno())
         self._connection.close()
-        for future in self._waiting.values():
+        for future in list(self._waiting.values()):
             if not future.done():
                 future.set_exception(WorkerGoneError(f"{self._name} is gone"))
         self._on_end()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -41,13 +41,19 @@ class MemoryLine:
         """See `MemoryClient.copy`."""
         return int((await self._call("copy", source=source, target=target, names=list(names)))["bytes"])
 
-    async def release(self, device: int, names: Sequence[str]) -> None:
-        """See `MemoryClient.release`."""
-        await self._call("release", device=device, names=list(names))
+    def release(self, device: int, names: Sequence[str]) -> Awaitable[object]:
+        """See `MemoryClient.release`. Calls that are made next come after it, whether it is waited for or not."""
+        return self._call("release", device=device, names=list(names))
 
-    async def _call(self, call: str, **fields: Any) -> wire.Message:
+    def _call(self, call: str, **fields: Any) -> Awaitable[wire.Message]:
         try:
-            reply = await self._channel.request(call, **fields)
+            return asyncio.ensure_future(self._answer(self._channel.post(call, **fields)))
+        except WorkerGoneError as error:
+            raise MemoryServiceError(error.message, remedy="start the pool again") from error
+
+    async def _answer(self, posted: asyncio.Future[wire.Message]) -> wire.Message:
+        try:
+            reply = await posted
         except WorkerGoneError as error:
             raise MemoryServiceError(error.message, remedy="start the pool again") from error
         raise_error(reply)

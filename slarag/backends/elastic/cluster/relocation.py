@@ -9,7 +9,7 @@ arXiv 2510.02613, section 4, which holds all of what moves twice.)
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from itertools import pairwise
 from typing import TypeVar
@@ -91,6 +91,7 @@ class Relocation:
 
     async def _move(self, lane: _Lane, line: MemoryLine) -> None:
         """Take one chunk after the other to its device, until none is left or anything fails."""
+        releases: list[Awaitable[object]] = []
         try:
             for chunk in lane:
                 if self._is_stopped:
@@ -98,10 +99,12 @@ class Relocation:
                 await self._copy(chunk, line)
                 if not self._is_at_once and await self._turn():
                     await self._switch(chunk)
-                    await self._release(chunk, line)
+                    releases += self._release(chunk, line)
         except BaseException:
             self._stop()
             raise
+        finally:
+            await together(*releases)
 
     async def _copy(self, chunk: Sequence[Move], line: MemoryLine) -> None:
         for _, moves in _by(chunk, lambda move: (move.source, move.target)):
@@ -145,20 +148,19 @@ class Relocation:
     async def _switch_at_once(self, line: MemoryLine) -> None:
         if "page_remap" not in self._cluster.options.without:
             await self._switch(self._moves)
-            await self._release(self._moves, line)
+            await together(*self._release(self._moves, line))
             return
         rebuilding = Rebuilding(self._cluster, self._moves)
         await rebuilding.run()
         if "zero_copy" in self._cluster.options.without:
             await self.map()
         await self._switch(self._moves)
-        await self._release(self._moves, line)
+        await together(*self._release(self._moves, line))
         await rebuilding.release()
 
-    async def _release(self, moves: Iterable[Move], line: MemoryLine) -> None:
-        """Give up what was moved; what is promised its memory can be copied there."""
-        for number, names in _regions(moves, lambda move: move.source):
-            await line.release(number, names)
+    def _release(self, moves: Iterable[Move], line: MemoryLine) -> list[Awaitable[object]]:
+        """Give up what was moved; what is promised its memory can be copied there at once, on this line."""
+        return [line.release(number, names) for number, names in _regions(moves, lambda move: move.source)]
 
     async def _free(self, moves: Iterable[Move], device_of: Callable[[Move], int]) -> None:
         for number, names in _regions(moves, device_of):
