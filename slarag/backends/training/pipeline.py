@@ -15,9 +15,10 @@ from ..reader.store import ReaderSettings, load_reader, save_reader
 from .card import write_card
 from .evaluation import ClaimScores, ReadingScores, fit_settings, fits, read_pairs, score_claims, score_reading
 from .recipe import Recipe
+from .soup import average, refit_schedule
 from .sources import read_rows
 from .start import initial_reader
-from .trainer import read_progress, train_reader
+from .trainer import load_examples, read_progress, train_reader
 
 Report = Callable[[str], None]
 
@@ -37,6 +38,9 @@ def make_reader(recipe: Recipe, data: Path, run: Path, out: Path, report: Report
     """Train by `recipe` on the files under `data` (resuming in folder `run`), then evaluate and write folder `out`."""
     weights = train_reader(recipe, data, run, report)
     model = load_run(weights, recipe)
+    if recipe.averaged:
+        average(model, recipe.averaged)
+        refit_schedule(model, load_examples(run), recipe.batch_tokens, recipe.seed)
     save_reader(model, ReaderSettings(rank_exponent=recipe.rank_exponent), out, storage=recipe.storage)
     scores = evaluate_reader(recipe, data, out, report)
     write_card(out / "MODEL_CARD.md", recipe, model.encoder.config, scores, read_progress(run))

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ...sla.errors import ConfigurationError
 from ..reader.storage import Storage
 from .conclusions import conclusion_examples, opposite_claims
+from .soup import Ingredient
 from .sources import (
     ROW_KINDS,
     Example,
@@ -58,6 +59,9 @@ class Recipe(BaseModel):
     warmup: float = Field(default=0.06, ge=0, lt=1, description="share of the run")
     epochs: float = Field(default=1.0, gt=0)
     minutes: float | None = Field(default=None, gt=0, description="the schedule ends here even if data is left")
+    averaged: list[Ingredient] = Field(
+        default_factory=list, description="readers that the trained one is averaged with"
+    )
     storage: Storage = "bfloat16"
     processes: int = Field(default=2, ge=1, description="data-parallel processes of one thread each")
     checkpoint_seconds: float = Field(

@@ -35,6 +35,9 @@ _ALLOCATOR = {
 }
 
 
+_EXAMPLES = "examples.safetensors"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Progress:
     """Where a run stands; kept in its checkpoint.
@@ -55,7 +58,7 @@ def train_reader(recipe: Recipe, data: Path, run: Path, report: Callable[[str], 
     """
     run.mkdir(parents=True, exist_ok=True)
     _settle_recipe(recipe, run)
-    arrays = run / "examples.safetensors"
+    arrays = run / _EXAMPLES
     if not arrays.exists():
         report("reading the sources")
         examples = build_examples(recipe, data)
@@ -154,6 +157,11 @@ def read_progress(run: Path) -> Progress:
         return Progress(**json.loads(checkpoint.metadata()["progress"]))
 
 
+def load_examples(run: Path) -> EncodedExamples:
+    """The examples of the run in folder `run`."""
+    return EncodedExamples(**{name: tensor.numpy() for name, tensor in load_file(run / _EXAMPLES).items()})
+
+
 def batch_loss(output: ReaderOutput, batch: TrainingBatch) -> Tensor:
     """Reading loss over the rows without support labels plus support loss over the others, weighted by their share."""
     is_claim = _claims(batch)
@@ -192,7 +200,7 @@ def _train_process(rank: int, recipe: Recipe, folder: Path, report: Callable[[st
     _join_group(rank, recipe, folder)
     run = _Run(rank, recipe, folder)
     run.resume()
-    data = _load_arrays(folder / "examples.safetensors")
+    data = load_examples(folder)
     steps = list(plan_batches(data.lengths, recipe.batch_tokens, recipe.processes, recipe.seed))
     total = max(1, int(len(steps) * recipe.epochs))
     began, saved = time.monotonic() - run.progress.seconds, time.monotonic()
@@ -247,7 +255,3 @@ def _save_arrays(data: EncodedExamples, path: Path) -> None:
     temporary = path.with_suffix(".tmp")
     save_file({name: torch.from_numpy(array) for name, array in vars(data).items()}, temporary)
     os.replace(temporary, path)
-
-
-def _load_arrays(path: Path) -> EncodedExamples:
-    return EncodedExamples(**{name: tensor.numpy() for name, tensor in load_file(path).items()})
