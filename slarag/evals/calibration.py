@@ -186,7 +186,9 @@ def _fitted(found: _Found, settings: CalibrationSettings, datasets: Sequence[Dat
         usd_per_device_second=found.usd_per_device_second,
         others=[*others, *found.feedback],
     )
-    before = {**_before("ece_before", found.trials, runs), **_before("others_ece_before", found.further, others)}
+    held = folds(runs, HOLD_OUT, salt="held-out") == 0
+    validating = [trial for trial, out in zip(found.trials, held, strict=True) if out]
+    before = {**_before("ece_before", validating), **_before("others_ece_before", found.further)}
     return replace(calibration, validation={**calibration.validation, **before})
 
 
@@ -203,13 +205,14 @@ def _description(settings: CalibrationSettings, found: _Found) -> str:
     )
 
 
-def _before(name: str, trials: Sequence[Trial], runs: Sequence[MeasuredRun]) -> dict[str, float]:
-    """The calibration error that the engine's confidence had before, on the questions that validate the new one."""
-    held = folds(runs, HOLD_OUT, salt="held-out") == 0
-    kept = [trial for trial, out in zip(trials, held, strict=True) if out and trial.features is not None]
-    if not kept:
+def _before(name: str, trials: Sequence[Trial]) -> dict[str, float]:
+    """The calibration error of the engine's own confidence on `trials`; none without an answer."""
+    answered = [trial for trial in trials if trial.features is not None]
+    if not answered:
         return {}
-    error = expected_calibration_error([trial.confidence for trial in kept], [not trial.wrong for trial in kept])
+    error = expected_calibration_error(
+        [trial.confidence for trial in answered], [not trial.wrong for trial in answered]
+    )
     return {name: round(error, 5)}
 
 

@@ -35,7 +35,8 @@ def fit_calibration(
     Everything is fitted twice: to three quarters of the questions, which gives `validation` on the last quarter, and
     then to all of them. The cells count answers by confidences from models that never saw the question. others: runs
     on further questions that only the confidence is fitted to; many questions on a few plans each teach it more than
-    few on all. Runs of plans that are not among `plans`, or no runs at all, raise `CalibrationError`.
+    few on all. On them it is validated by fifths, each under a model fitted to all other questions. Runs of plans that
+    are not among `plans`, or no runs at all, raise `CalibrationError`.
     """
     by_key = {plan.key: plan for plan in plans}
     unknown = sorted({run.plan_key for run in runs} - set(by_key))
@@ -47,11 +48,11 @@ def fit_calibration(
         source=source, seconds_per_passage=seconds_per_passage, usd_per_device_second=usd_per_device_second
     )
     kept, held = _split(runs)
-    kept_others, held_others = _split(others)
     figures: dict[str, float] = {}
     if kept and held:
-        trial = _fit(kept, kept_others, by_key, base)
-        figures = {**validate(trial, by_key, held), **validate_others(trial, held_others)}
+        figures = validate(_fit(kept, _split(others)[0], by_key, base), by_key, held)
+    if others:
+        figures |= validate_others(others, crossed_confidences(others, [*_thinned(runs), *others]))
     return replace(_fit(runs, others, by_key, base), validation=figures)
 
 

@@ -39,7 +39,7 @@ def validate(calibration: Calibration, plans: Mapping[str, Plan], runs: Sequence
     figures = {
         "questions": float(len({run.question_id or str(index) for index, run in enumerate(runs)})),
         "runs": float(len(runs)),
-        **_confidence(calibration, runs),
+        **_confidence(runs, np.array([confidence_of(run, calibration.confidence) for run in runs])),
         **_quality(predictions, runs),
         "wrong_bias": _wrong_bias(calibration, predictions, runs),
         "latency_p95_coverage": _share(
@@ -56,9 +56,10 @@ def validate(calibration: Calibration, plans: Mapping[str, Plan], runs: Sequence
     return {name: round(value, 5) for name, value in figures.items()}
 
 
-def validate_others(calibration: Calibration, runs: Sequence[MeasuredRun]) -> dict[str, float]:
-    """Figures of the confidence alone on `runs`, named `others_`; none without runs."""
-    figures = {"runs": float(len(runs)), **_confidence(calibration, runs)} if runs else {}
+def validate_others(runs: Sequence[MeasuredRun], confidences: Vector) -> dict[str, float]:
+    """Figures of `confidences` [runs] alone, from models that never saw the run's question, named `others_`."""
+    questions = len({run.question_id or str(index) for index, run in enumerate(runs)})
+    figures = {"questions": float(questions), "runs": float(len(runs)), **_confidence(runs, confidences)}
     return {f"others_{name}": round(value, 5) for name, value in figures.items()}
 
 
@@ -74,12 +75,12 @@ def _predictions(calibration: Calibration, plans: Mapping[str, Plan], runs: Sequ
     return [found[run.plan_key, run.intent] for run in runs]
 
 
-def _confidence(calibration: Calibration, runs: Sequence[MeasuredRun]) -> dict[str, float]:
-    answered = [run for run in runs if run.features is not None]
-    if not answered:
+def _confidence(runs: Sequence[MeasuredRun], confidences: Vector) -> dict[str, float]:
+    answered = np.array([run.features is not None for run in runs])
+    if not answered.any():
         return {}
-    p = np.array([confidence_of(run, calibration.confidence) for run in answered])
-    right = np.array([float(not run.wrong) for run in answered])
+    p = confidences[answered]
+    right = np.array([float(not run.wrong) for run in runs])[answered]
     return {
         "ece": expected_calibration_error(p, right),
         "brier": float(((p - right) ** 2).mean()),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -170,6 +171,22 @@ def test_the_validation_is_on_other_questions_and_good(measured: Calibration) ->
     assert figures["brier"] < figures["brier_of_mean"]
     assert abs(figures["f1_bias"]) < 0.12
     assert figures["latency_high_coverage"] > 0.9
+
+
+def test_further_questions_validate_the_confidence_that_never_saw_them() -> None:
+    runs = simulate(SOME[:2], 30)
+    others = [replace(run, question_id=f"other {run.question_id}") for run in simulate(SOME[2:4], 60, seed=1)]
+    figures = fit_calibration(
+        runs, SPACE, source=MEASURED, seconds_per_passage=SECONDS_PER_PASSAGE, others=others
+    ).validation
+    assert (figures["others_questions"], figures["others_runs"]) == (60, 120)
+    assert figures["others_ece"] <= 0.12
+    # Outcomes drawn by lot for each question can be learnt only by a model that has seen the question.
+    lots = [replace(run, wrong=zlib.crc32(run.question_id.encode()) % 2 == 0) for run in others]
+    blind = fit_calibration(
+        runs, SPACE, source=MEASURED, seconds_per_passage=SECONDS_PER_PASSAGE, others=lots
+    ).validation
+    assert blind["others_brier"] >= 0.95 * blind["others_brier_of_mean"]
 
 
 def test_the_order_of_the_runs_does_not_matter() -> None:
