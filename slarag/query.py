@@ -144,7 +144,7 @@ class QueryRun:
             plan=plan,
             profile=self._query.profile,
             kind=kind_of(self._query.question, self._outcome.intent),
-            intent=self._outcome.intent.top,
+            intent=self._outcome.intent,
             given=self._query.passages is not None,
             vector=self._vector,
             budget=self._budget,

@@ -13,7 +13,7 @@ from ..retrievers.protocol import PassageRetriever
 from ..sla.budget import Budget
 from ..sla.confidence import ConfidenceModel
 from ..sla.evidence import Passage
-from ..sla.intents import Intent
+from ..sla.intents import IntentPrediction
 from ..sla.plan import Plan, RetrievalMethod
 from ..sla.profile import Profile
 from .events import Event, ReplicaEvent
@@ -36,7 +36,7 @@ class RunContext:
     plan: Plan
     profile: Profile
     kind: AnswerKind
-    intent: Intent
+    intent: IntentPrediction
     given: bool
     vector: np.ndarray | None
     budget: Budget

@@ -100,7 +100,8 @@ def features_of(
         refuted=_unit(support.refuted) if support else 0.0,
         verified=support is not None,
         kind=context.kind,
-        intent=context.intent,
+        intent=context.intent.top,
+        chained=_unit(context.intent.probabilities["multi_hop"]),
         given=context.given,
         passages=max(1, len(contender.reading.passages)),
     )

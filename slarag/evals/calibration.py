@@ -14,7 +14,7 @@ from typing import Any
 from ..feedback import read_feedback
 from ..sla.calibration import Calibration, Source
 from ..sla.calibration_fit import HOLD_OUT, fit_calibration
-from ..sla.confidence import expected_calibration_error
+from ..sla.confidence import FEATURES, expected_calibration_error
 from ..sla.errors import ConfigurationError
 from ..sla.folds import folds
 from ..sla.measured_run import MeasuredRun
@@ -106,6 +106,7 @@ def _claimed(settings: CalibrationSettings, datasets: Sequence[Dataset]) -> Path
         settings.limit,
         settings.confidence_questions,
         settings.unanswerable_share,
+        *FEATURES,
         *(plan.key for plan in settings.plans),
     ]
     weights = hashlib.sha256((SHIPPED / "reader.safetensors").read_bytes()).hexdigest()

@@ -20,8 +20,11 @@ from .monotone import IDENTITY, MonotoneMap, fit_monotone
 
 Vector = npt.NDArray[np.float64]
 
-FEATURES = ("bias", "top", "margin", "no_answer", "agreement", "supported", "refuted", "verified", "passages")
-SIGNS = (0, 1, 1, -1, 1, 1, -1, 0, 0)
+FEATURES = (
+    *("bias", "top", "margin", "no_answer", "agreement", "supported", "refuted", "verified", "passages"),
+    *("chained", "chained_top", "chained_no_answer"),
+)
+SIGNS = (0, 1, 1, -1, 1, 1, -1, 0, 0, 0, 1, -1)
 """The sign that each weight is held to; 0 leaves it free."""
 
 _CLIP = 1e-3
@@ -36,6 +39,8 @@ class ConfidenceFeatures:
     that the passages hold none. agreement: share of replicas that agree. supported, refuted: the support check's
     verdict, 0 without one. verified: whether there was a support check. kind: the kind of answer asked for. intent:
     the question's. given: whether the caller gave the passages, rather than retrieval. passages: how many were read.
+    chained: probability that the question needs a chain of facts; a reading sees one of them, so what the reader says
+    of such a question counts by weights of its own.
     """
 
     top: float
@@ -49,9 +54,10 @@ class ConfidenceFeatures:
     intent: str = "factoid"
     given: bool = False
     passages: int = 1
+    chained: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("top", "margin", "no_answer", "agreement", "supported", "refuted"):
+        for name in ("top", "margin", "no_answer", "agreement", "supported", "refuted", "chained"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], not {getattr(self, name)!r}")
 
@@ -62,18 +68,21 @@ class ConfidenceFeatures:
 
     def vector(self) -> Vector:
         """The features as `FEATURES` orders them, probabilities as log-odds."""
-        checked = float(self.verified)
+        checked, single = float(self.verified), 1 - self.chained
         return np.array(
             [
                 1.0,
-                _logit(self.top),
+                single * _logit(self.top),
                 self.margin,
-                _logit(self.no_answer),
+                single * _logit(self.no_answer),
                 self.agreement,
                 checked * self.supported,
                 checked * self.refuted,
                 checked,
                 math.log2(max(1, self.passages)),
+                self.chained,
+                self.chained * _logit(self.top),
+                self.chained * _logit(self.no_answer),
             ]
         )
 
@@ -122,7 +131,7 @@ class ConfidenceModel:
         return cls(shared=_weights(raw["shared"]), groups=groups, curve=MonotoneMap.from_dict(raw["curve"]))
 
 
-PRIOR = ConfidenceModel(shared=(0.0, 0.7, 0.5, -0.2, 0.5, 1.0, -2.0, -0.5, 0.0))
+PRIOR = ConfidenceModel(shared=(0.0, 0.7, 0.5, -0.2, 0.5, 1.0, -2.0, -0.5, 0.0, 0.0, 0.7, -0.2))
 """A guess for use before anything has been measured."""
 
 

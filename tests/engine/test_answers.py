@@ -33,6 +33,7 @@ def test_an_answer_quotes_its_source_at_its_offsets() -> None:
     assert SOURCE[citation.start : citation.end] == citation.quote
     assert 0 < answer.confidence <= 1
     assert answer.features is not None
+    assert answer.features.chained == pytest.approx(answer.intent.probabilities["multi_hop"])
 
 
 def test_an_answer_that_its_source_does_not_bear_out_gives_way_to_the_next() -> None:

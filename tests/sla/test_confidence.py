@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ features = st.builds(
     refuted=share,
     verified=st.booleans(),
     kind=st.sampled_from(["span", "yes_no", "list", "sentence", "another"]),
+    chained=share,
 )
 
 
@@ -102,6 +104,24 @@ def test_a_fitted_model_tells_right_from_wrong() -> None:
     p = np.array([FITTED.probability(row.features) for row in test])
     right = np.array([row.correct for row in test])
     assert p[right].mean() > p[~right].mean() + 0.25
+
+
+def test_what_a_reading_says_of_a_chained_question_counts_by_weights_of_its_own() -> None:
+    rng = random.Random(6)
+    rows: list[ConfidenceRow] = []
+    for index in range(2000):
+        top, chained = rng.random(), float(index % 2)
+        right = rng.random() < (0.3 if chained else top)
+        known = ConfidenceFeatures(top=top, margin=0.0, no_answer=0.2, agreement=1.0, chained=chained)
+        rows.append(ConfidenceRow(features=known, correct=right))
+    model = fit_confidence(rows)
+    single, chain = (
+        [model.probability(replace(rows[0].features, top=top, chained=chained)) for top in (0.1, 0.9)]
+        for chained in (0.0, 1.0)
+    )
+    assert single[1] - single[0] > 0.6
+    assert chain[1] - chain[0] < 0.15
+    assert 0.2 < sum(chain) / 2 < 0.4
 
 
 def test_fitting_does_not_depend_on_the_run() -> None:
