@@ -67,9 +67,19 @@ async def cold_restart(settings: BenchSettings) -> Change:
             bed.load.engines.append(await bed.start(settings.options(settings.target)))
 
         change = await bed.change(restart)
-        # As long as a pool has served that is resized as often: its cache fills with time, which is no resize's doing.
-        filled = await bed.change(lambda: asyncio.sleep((2 * settings.repeats - 1) * settings.warm_seconds))
+        # What a pool has served before it is resized for the last time: its cache fills, which is no resize's doing.
+        filled = await bed.change(lambda: _serve_as_much(bed))
         return replace(change, peak_bytes=max(change.peak_bytes, filled.peak_bytes))
+
+
+async def _serve_as_much(bed: Bed) -> None:
+    settings = bed.settings
+    await asyncio.sleep(settings.warm_seconds)
+    for _ in range(settings.repeats - 1):
+        long = [asyncio.create_task(_long_answer(bed)) for _ in range(settings.clients)]
+        await asyncio.sleep(settings.warm_seconds)
+        await asyncio.gather(*long)
+        await asyncio.sleep(settings.warm_seconds)
 
 
 async def baseline(kind: Baseline, settings: BenchSettings) -> Change:
