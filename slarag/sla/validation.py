@@ -37,7 +37,7 @@ def validate(calibration: Calibration, plans: Mapping[str, Plan], runs: Sequence
     """
     predictions = _predictions(calibration, plans, runs)
     figures = {
-        "questions": float(len({run.question_id or str(index) for index, run in enumerate(runs)})),
+        "questions": _questions(runs),
         "runs": float(len(runs)),
         **_confidence(runs, np.array([confidence_of(run, calibration.confidence) for run in runs])),
         **_quality(predictions, runs),
@@ -58,9 +58,12 @@ def validate(calibration: Calibration, plans: Mapping[str, Plan], runs: Sequence
 
 def validate_others(runs: Sequence[MeasuredRun], confidences: Vector) -> dict[str, float]:
     """Figures of `confidences` [runs] alone, from models that never saw the run's question, named `others_`."""
-    questions = len({run.question_id or str(index) for index, run in enumerate(runs)})
-    figures = {"questions": float(questions), "runs": float(len(runs)), **_confidence(runs, confidences)}
+    figures = {"questions": _questions(runs), "runs": float(len(runs)), **_confidence(runs, confidences)}
     return {f"others_{name}": round(value, 5) for name, value in figures.items()}
+
+
+def _questions(runs: Sequence[MeasuredRun]) -> float:
+    return float(len({run.question_id or str(index) for index, run in enumerate(runs)}))
 
 
 def _predictions(calibration: Calibration, plans: Mapping[str, Plan], runs: Sequence[MeasuredRun]) -> list[Prediction]:

@@ -45,7 +45,7 @@ where the CPU has it, else in float32.
 _HOW = """
 **Made by** `slarag train reader` with a recipe beside the code (`slarag/backends/training/*.yaml`):
 {started}{steps} steps, {minutes:.0f} minutes of {processes} CPU threads, {share:.0%} of the schedule's time, seed
-{seed}.
+{seed}. {averaged}
 """
 
 
@@ -67,6 +67,7 @@ def write_card(path: Path, recipe: Recipe, config: EncoderConfig, scores: Reader
         processes=recipe.processes,
         share=progress.share,
         seed=recipe.seed,
+        averaged=_averaged(recipe),
     )
     text = _TEMPLATE.format(
         what=_paragraph(what), how=_paragraph(how), sources=_source_table(recipe), scores=_score_table(scores)
@@ -76,6 +77,13 @@ def write_card(path: Path, recipe: Recipe, config: EncoderConfig, scores: Reader
 
 def _paragraph(text: str) -> str:
     return textwrap.fill(" ".join(text.split()), width=120, break_on_hyphens=False)
+
+
+def _averaged(recipe: Recipe) -> str:
+    """Whose weights the reader's are the average of; nothing where they are the run's own."""
+    others = [f"{ingredient.share:g} of `{ingredient.reader}`" for ingredient in recipe.averaged]
+    own = 1 - sum(ingredient.share for ingredient in recipe.averaged)
+    return f"Its weights are an average: {own:.3g} of this run's, {', '.join(others)}." if others else ""
 
 
 def _form(config: EncoderConfig) -> str:

@@ -33,8 +33,6 @@ _ALLOCATOR = {
     "MALLOC_ARENA_MAX": "1",
     "OMP_NUM_THREADS": "1",
 }
-
-
 _EXAMPLES = "examples.safetensors"
 
 
