@@ -13,6 +13,7 @@ from .config import EncoderConfig
 from .depth import Active, choose_active
 from .experts import RoutedFeedForward
 from .labels import Teacher
+from .linear import Linear, linear
 from .rows import Rows
 
 GATE_PULL = 0.05
@@ -39,8 +40,8 @@ class DenseFeedForward(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.up = nn.Linear(config.hidden_size, config.intermediate_size)
-        self.down = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.up = Linear(config.hidden_size, config.intermediate_size)
+        self.down = Linear(config.intermediate_size, config.hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` is [..., hidden]."""
@@ -58,8 +59,8 @@ class DynamicLayer(nn.Module):
         super().__init__()
         hidden = config.hidden_size
         self.config = config
-        self.qkv = nn.Linear(hidden, 3 * hidden)
-        self.attention_out = nn.Linear(hidden, hidden)
+        self.qkv = Linear(hidden, 3 * hidden)
+        self.attention_out = Linear(hidden, hidden)
         self.attention_norm = nn.LayerNorm(hidden, eps=config.layer_norm_eps)
         self.output_norm = nn.LayerNorm(hidden, eps=config.layer_norm_eps)
         self.feed_forward = (
@@ -127,8 +128,8 @@ class DynamicLayer(nn.Module):
             query, key, value = self.qkv(x).split(hidden, dim=-1)
         else:
             weight, bias = self.qkv.weight, self.qkv.bias
-            query = F.linear(asking, weight[:hidden], bias[:hidden])
-            key, value = F.linear(x, weight[hidden:], bias[hidden:]).split(hidden, dim=-1)
+            query = linear(asking, weight[:hidden], bias[:hidden])
+            key, value = linear(x, weight[hidden:], bias[hidden:]).split(hidden, dim=-1)
         mixed = attention_in_rows(query, key, value, asking=asking_rows, seen=rows, heads=self.config.num_heads)
         return self.attention_out(mixed)
 

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .linear import Linear, linear
+
 RunExperts = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Mixes what the chosen experts make of `x` [tokens, hidden]: `chosen`, int64, by `weight`, both [tokens, top_k]."""
 
@@ -30,8 +32,8 @@ class RoutedFeedForward(nn.Module):
         self.top_k = top_k
         if min(shared, expert, experts, top_k) < 1 or top_k > experts:
             raise ValueError(f"{shared} shared units, {experts} experts of {expert}, top {top_k}: each is at least 1")
-        self.shared_up = nn.Linear(hidden, shared)
-        self.shared_down = nn.Linear(shared, hidden)
+        self.shared_up = Linear(hidden, shared)
+        self.shared_down = Linear(shared, hidden)
         self.expert_up = nn.Parameter(torch.empty(experts, expert, hidden))
         self.expert_up_bias = nn.Parameter(torch.zeros(experts, expert))
         self.expert_down = nn.Parameter(torch.empty(experts, hidden, expert))
@@ -56,7 +58,10 @@ class RoutedFeedForward(nn.Module):
         order = chosen.reshape(-1).argsort(stable=True)
         counts = torch.bincount(chosen.reshape(-1), minlength=len(self.expert_up)).tolist()
         token = order // self.top_k
-        parts = [self._expert(index, part) for index, part in enumerate(x[token].split(counts)) if len(part)]
+        # Slices of a stack that autocast turns each by itself would fill a gradient of the whole stack each.
+        x, up, down = (one.to(_product_dtype(one)) for one in (x, self.expert_up, self.expert_down))
+        experts = zip(x[token].split(counts), up.unbind(), self.expert_up_bias.unbind(), down.unbind(), strict=True)
+        parts = [linear(F.gelu(linear(part, *layer)), last) for part, *layer, last in experts if len(part)]
         weighted = torch.cat(parts)
         # The weight of one expert is 1; multiplying by it is for the gradient only.
         if self.top_k > 1 or torch.is_grad_enabled():
@@ -65,6 +70,7 @@ class RoutedFeedForward(nn.Module):
             return torch.empty_like(weighted).index_copy(0, token, weighted)
         return torch.zeros(x.shape, dtype=weighted.dtype, device=x.device).index_add(0, token, weighted)
 
-    def _expert(self, index: int, x: Tensor) -> Tensor:
-        inner = F.gelu(F.linear(x, self.expert_up[index], self.expert_up_bias[index]))
-        return F.linear(inner, self.expert_down[index])
+
+def _product_dtype(x: Tensor) -> torch.dtype:
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype

@@ -20,6 +20,7 @@ from .dynamic import Trace
 from .dynamic_encoder import DynamicEncoder
 from .encoder import Encoder
 from .labels import Teacher
+from .linear import Linear
 
 SUPPORT_LABELS = ("supported", "refuted", "not_enough")
 END_RANK = 64
@@ -62,8 +63,8 @@ class Reader(nn.Module):
         super().__init__()
         hidden = config.hidden_size
         self.encoder = DynamicEncoder(config) if config.is_dynamic else Encoder(config)
-        self.span = nn.Linear(hidden, 2)
-        self.end_pair = nn.Linear(hidden, 2 * END_RANK)
+        self.span = Linear(hidden, 2)
+        self.end_pair = Linear(hidden, 2 * END_RANK)
         self.pooler = nn.Linear(hidden, hidden)
         self.answerable = nn.Linear(hidden, 1)
         self.support = nn.Linear(hidden, len(SUPPORT_LABELS))

@@ -15,6 +15,7 @@ from ..reader.windows import special_ids
 from .sources import Example
 
 _CHUNK = 4096
+_WIDTHS = 16
 
 
 @dataclass(frozen=True)
@@ -125,9 +126,9 @@ def plan_batches(lengths: np.ndarray, batch_tokens: int, processes: int, seed: i
 
 
 def collate(data: EncodedExamples, rows: np.ndarray) -> TrainingBatch:
-    """Pad the examples of `rows` to the longest of them."""
+    """Pad the examples of `rows` to the longest of them, rounded up so that few shapes of attention are compiled."""
     lengths = data.lengths[rows]
-    ids = np.zeros((len(rows), int(lengths.max())), dtype=np.int64)
+    ids = np.zeros((len(rows), -(-int(lengths.max()) // _WIDTHS) * _WIDTHS), dtype=np.int64)
     for at, row in enumerate(rows):
         ids[at, : lengths[at]] = data.tokens[data.offsets[row] : data.offsets[row + 1]]
     positions = np.arange(ids.shape[1])
