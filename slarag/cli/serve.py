@@ -65,11 +65,14 @@ def listening(host: str, port: int) -> socket.socket:
     """A socket that listens there; raises `RunError`, before any model is loaded, where it cannot."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise RunError(
             f"cannot listen on {host}:{port}: {error.strerror or error}", remedy="give another --port or --host"
         ) from None
+    # asyncio does this only where a socket names its protocol. Without it an answer waits for an acknowledgement.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _run(engine: Engine, host: str, listener: socket.socket, token: str | None) -> None:

@@ -44,7 +44,7 @@ async def serve_pool(  # noqa: PLR0913 - one parameter a setting
     it while it serves. on_ready: told the pool's address. Raises `ConfigurationError` for a port that is taken, and
     what `Cluster.start` does.
     """
-    with _bound(host, port) as listening:
+    with bound(host, port) as listening:
         inner = token or secrets.token_urlsafe()  # for the autoscaler, where nobody else may resize
         app = WakingApp(
             lambda devices: _awake(options, devices, inner, max_waiting, autoscaler),
@@ -104,15 +104,18 @@ def _name_of(options: PoolOptions) -> str:
     return READER if isinstance(options, ReaderOptions) else options.model.resolve().name
 
 
-def _bound(host: str, port: int) -> socket.socket:
-    """Listen now: a port that is taken is known before the model is loaded."""
+def bound(host: str, port: int) -> socket.socket:
+    """Listen now: a port that is taken is known before the model is loaded. Raises `ConfigurationError`."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=1024)
+        listening = socket.create_server((host, port), family=family, backlog=1024)
     except (OSError, OverflowError) as error:
         raise ConfigurationError(
             f"cannot listen on {host!r}, port {port}: {error}", remedy="stop what listens there, or choose another port"
         ) from error
+    # asyncio does this only where a socket names its protocol. Without it an answer waits for an acknowledgement.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def _shown(host: str) -> str:
