@@ -5,15 +5,16 @@ The same embedder, vectors and reader weights as slarag's; nothing is shared bet
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import faiss
+import numpy as np
 import torch
-from langchain_community.vectorstores import FAISS
-from langchain_community.vectorstores.utils import DistanceStrategy
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.runnables import Runnable, RunnableLambda, RunnablePassthrough
+from langchain_core.vectorstores import VectorStore
 from transformers import AutoTokenizer
 
 from slarag.backends.reader.model import end_logits
@@ -36,6 +37,42 @@ class SentenceEmbeddings(Embeddings):
 
     def embed_query(self, text: str) -> list[float]:
         return self._embedder.encode([text])[0].tolist()
+
+
+class FlatStore(VectorStore):
+    """Exact inner-product search in FAISS behind LangChain's interface; documents stay in a list beside the index."""
+
+    def __init__(self, embedding: Embeddings) -> None:
+        self._embedding = embedding
+        self._documents: list[Document] = []
+        self._index: Any = None
+
+    @property
+    def embeddings(self) -> Embeddings:
+        return self._embedding
+
+    def add_vectors(self, documents: Iterable[Document], vectors: np.ndarray) -> None:
+        if self._index is None:
+            self._index = faiss.IndexFlatIP(vectors.shape[1])
+        self._index.add(np.ascontiguousarray(vectors, dtype=np.float32))
+        self._documents.extend(documents)
+
+    def similarity_search(self, query: str, k: int = 4, **kwargs: Any) -> list[Document]:
+        vector = np.array([self._embedding.embed_query(query)], dtype=np.float32)
+        _, rows = self._index.search(vector, min(k, len(self._documents)))
+        return [self._documents[row] for row in rows[0]]
+
+    @classmethod
+    def from_texts(
+        cls, texts: list[str], embedding: Embeddings, metadatas: list[dict[str, Any]] | None = None, **kwargs: Any
+    ) -> FlatStore:
+        store = cls(embedding)
+        documents = [
+            Document(page_content=text, metadata=metadata)
+            for text, metadata in zip(texts, metadatas or [{}] * len(texts), strict=True)
+        ]
+        store.add_vectors(documents, np.array(embedding.embed_documents(texts), dtype=np.float32))
+        return store
 
 
 class SpanReader:
@@ -74,11 +111,10 @@ class SpanReader:
 def handwritten_chain(index: Index, embedder: Embedder, k: int) -> Runnable[str, str]:
     """Question in, answer out: retrieve `k` passages from FAISS over `index`'s vectors, then read them."""
     passages = [index.store.passage(row) for row in range(len(index))]
-    store = FAISS.from_embeddings(
-        [(passage.text, vector.tolist()) for passage, vector in zip(passages, index.vectors, strict=True)],
-        SentenceEmbeddings(embedder),
-        metadatas=[{"title": passage.title} for passage in passages],
-        distance_strategy=DistanceStrategy.MAX_INNER_PRODUCT,
+    store = FlatStore(SentenceEmbeddings(embedder))
+    # The index's own vectors: embedding the passages again would give the same ones and measure nothing.
+    store.add_vectors(
+        (Document(page_content=passage.text, metadata={"title": passage.title}) for passage in passages), index.vectors
     )
     retriever: Runnable[str, list[Document]] = store.as_retriever(search_kwargs={"k": k})
     return {"documents": retriever, "question": RunnablePassthrough()} | RunnableLambda(SpanReader())
