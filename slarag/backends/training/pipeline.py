@@ -15,7 +15,8 @@ from ..reader.store import ReaderSettings, load_reader, save_reader
 from .card import write_card
 from .evaluation import ClaimScores, ReadingScores, fit_settings, fits, read_pairs, score_claims, score_reading
 from .recipe import Recipe
-from .soup import average, refit_schedule
+from .shares import fit_shares
+from .soup import average, refit_schedule, sample_batches
 from .sources import read_rows
 from .start import initial_reader
 from .trainer import load_examples, read_progress, train_reader
@@ -41,6 +42,10 @@ def make_reader(recipe: Recipe, data: Path, run: Path, out: Path, report: Report
     if recipe.averaged:
         average(model, recipe.averaged)
         refit_schedule(model, load_examples(run), recipe.batch_tokens, recipe.seed)
+    if recipe.spread == "loss":
+        report("spreading budgets over the layers")
+        for before, after in fit_shares(model, sample_batches(load_examples(run), recipe.batch_tokens, recipe.seed)):
+            report(f"divergence {before:.4f}, then {after:.4f}")
     save_reader(model, ReaderSettings(rank_exponent=recipe.rank_exponent), out, storage=recipe.storage)
     scores = evaluate_reader(recipe, data, out, report)
     write_card(out / "MODEL_CARD.md", recipe, model.encoder.config, scores, read_progress(run))

@@ -62,6 +62,9 @@ class Recipe(BaseModel):
     averaged: list[Ingredient] = Field(
         default_factory=list, description="readers that the trained one is averaged with"
     )
+    spread: Literal["routers", "loss"] = Field(
+        default="routers", description="a budget goes to the layers as the routers ask, or so that answers change least"
+    )
     storage: Storage = "bfloat16"
     processes: int = Field(default=2, ge=1, description="data-parallel processes of one thread each")
     checkpoint_seconds: float = Field(

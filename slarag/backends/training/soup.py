@@ -16,7 +16,7 @@ from ...sla.errors import ConfigurationError
 from ..reader.dynamic_encoder import DynamicEncoder
 from ..reader.model import Reader
 from ..reader.store import load_reader
-from .encoding import EncodedExamples, collate, plan_batches
+from .encoding import EncodedExamples, TrainingBatch, collate, plan_batches
 
 SCHEDULE_BATCHES = 12
 
@@ -52,6 +52,12 @@ def average(model: Reader, ingredients: Sequence[Ingredient]) -> None:
     model.load_state_dict(weights)
 
 
+def sample_batches(examples: EncodedExamples, batch_tokens: int, seed: int) -> list[TrainingBatch]:
+    """A few random batches, on which a schedule is fitted."""
+    plan = islice(plan_batches(examples.lengths, batch_tokens, 1, seed), SCHEDULE_BATCHES)
+    return [collate(examples, indices) for (indices,) in plan]
+
+
 @torch.no_grad()
 def refit_schedule(model: Reader, examples: EncodedExamples, batch_tokens: int, seed: int) -> None:
     """Spread budgets over the layers as the routers of `model` ask for it on a few batches of `examples`."""
@@ -59,8 +65,7 @@ def refit_schedule(model: Reader, examples: EncodedExamples, batch_tokens: int, 
     if not isinstance(encoder, DynamicEncoder) or encoder.config.skip == "none":
         return
     nulls: list[torch.Tensor] = []
-    for (indices,) in islice(plan_batches(examples.lengths, batch_tokens, 1, seed), SCHEDULE_BATCHES):
-        batch = collate(examples, indices)
+    for batch in sample_batches(examples, batch_tokens, seed):
         traces = model(batch.ids, batch.segments, batch.lengths).traces
         nulls.append(torch.stack([trace.null for trace in traces if trace.null is not None], dim=1).float())
     encoder.schedule.fit(torch.cat(nulls))
