@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from .evaluate import following
+from .interruption import resumable
 from .options import AsJson
 from .streams import progress, say, write, write_json
 
@@ -55,7 +56,7 @@ def calibrate(  # noqa: PLR0913 - one parameter an option
         feedback=tuple(feedback or ()),
         seed=seed,
     )
-    with progress("calibrating") as advance:
+    with resumable("what was measured is kept"), progress("calibrating") as advance:
         report = measure(settings, on_progress=following(advance))
     if as_json:
         write_json(report.to_dict())

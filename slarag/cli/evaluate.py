@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from ..sla.errors import ConfigurationError
+from .interruption import resumable
 from .options import AsJson, PlanText, parse_plan
 from .streams import Advance, progress, say, write, write_json
 
@@ -77,7 +78,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
         seed=seed,
         concurrency=concurrency,
     )
-    with progress("evaluating") as advance:
+    with resumable(f"what was measured is in {out}"), progress("evaluating") as advance:
         report = run(settings, on_progress=following(advance))
     if as_json:
         write_json(report.to_dict())

@@ -1,6 +1,7 @@
 """From whatever went wrong to one line and an exit code.
 
-0: done. 1: failed at run time. 2: the call or a file is wrong. 130: interrupted.
+0: done. 1: failed at run time, or interrupted where running again goes on. 2: the call or a file is wrong.
+130: interrupted elsewhere.
 """
 
 from __future__ import annotations

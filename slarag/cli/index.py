@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..sla.errors import ConfigurationError
+from .interruption import resumable
 from .options import AsJson
 from .streams import progress, say, write_json
 
@@ -39,7 +40,8 @@ def index(
     """
     if bool(paths) == bool(remove):
         raise ConfigurationError("give either documents or --remove", remedy="see `slarag index --help`")
-    report = take_out(remove, out) if remove else build(paths or [], out, add_to=add, strict=strict)
+    with resumable("an index that was there is unchanged"):
+        report = take_out(remove, out) if remove else build(paths or [], out, add_to=add, strict=strict)
     _tell(report)
     if as_json:
         write_json(_document(report))

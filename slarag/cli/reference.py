@@ -17,7 +17,8 @@ HEAD = """# Command line
 Made from the commands' own help by `make docs`; a test holds the two together.
 
 Data goes to stdout, words and progress bars to stderr; `--json` prints one JSON document with a `schema` version.
-Exit codes: 0 done (an abstention is a result), 1 failed at run time, 2 the call or a file is wrong, 130 interrupted.
+Exit codes: 0 done (an abstention is a result), 1 failed at run time, 2 the call or a file is wrong, 130 interrupted. An
+interrupted `index`, `eval`, `calibrate` or `train reader` exits with 1, for the same command goes on where it stopped.
 Errors are one line that names the remedy; `SLARAG_DEBUG=1` shows the traceback. `--profile` of `slarag eval` takes
 several values.
 """

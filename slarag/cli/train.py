@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..sla.errors import ConfigurationError
+from .interruption import resumable
 from .options import AsJson
 from .streams import say, write, write_json
 
@@ -37,7 +38,8 @@ def reader(
     from ..backends.training.pipeline import make_reader
 
     target = out or run / "reader"
-    make_reader(settings, data, run, target, report=say)
+    with resumable(f"the run is in {run}"):
+        make_reader(settings, data, run, target, report=say)
     write(str(target))
 
 

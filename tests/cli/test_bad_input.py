@@ -239,15 +239,43 @@ def interruptible() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("more", [[], ["--add"]], ids=["anew", "adding"])
 def test_an_interrupt_while_indexing(
-    cli: Cli, documents: Path, index: Path, at_the_last_step: Arrange, monkeypatch: pytest.MonkeyPatch
+    cli: Cli,
+    documents: Path,
+    index: Path,
+    at_the_last_step: Arrange,
+    monkeypatch: pytest.MonkeyPatch,
+    how: signal.Signals,
+    more: list[str],
 ) -> None:
-    at_the_last_step(lambda: signal.raise_signal(signal.SIGINT))
-    cli("index", documents, "-o", index).refused(130, "interrupted")
+    before = contents(index)
+    at_the_last_step(lambda: signal.raise_signal(how))
+    cli("index", documents, "-o", index, *more).refused(
+        1, "interrupted; an index that was there is unchanged; run the same command again"
+    )
+    assert {name: content for name, content in contents(index).items() if name in before} == before
     serves(index)
     monkeypatch.undo()
-    assert cli("index", documents, "-o", index).code == 0
+    assert cli("index", documents, "-o", index, *more).code == 0
     serves(index)
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_of_its_own_process(documents: Path, tmp_path: Path, how: signal.Signals) -> None:
+    program = (
+        "import os, signal, sys\n"
+        "from slarag.cli import main\n"
+        f"os.replace = lambda *_: os.kill(os.getpid(), {int(how)})\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    arguments = [sys.executable, "-c", program, "index", str(documents), "-o", str(tmp_path / "index")]
+    stopped = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert stopped.returncode == 1
+    assert stopped.stderr.count("\n") == 1
+    assert "run the same command again" in stopped.stderr
 
 
 @pytest.mark.slow

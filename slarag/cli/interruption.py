@@ -1,0 +1,43 @@
+"""Ending a long command early, from the terminal or by a supervisor: what it did is kept, and a person is told so."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Never
+
+from ..sla.errors import RunError
+
+GOES_ON = "run the same command again and it goes on where it stopped"
+
+
+@contextmanager
+def resumable(kept: str) -> Generator[None]:
+    """SIGINT and SIGTERM end the block with a `RunError` that says what is `kept` and how to go on."""
+    with _terminable():
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise RunError(f"interrupted; {kept}", remedy=GOES_ON) from None
+
+
+@contextmanager
+def _terminable() -> Generator[None]:
+    """SIGTERM interrupts the block as SIGINT does, where nobody else has a use for it."""
+    # Python lets only the main thread set handlers.
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> Never:
+    raise KeyboardInterrupt
