@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from ..sla.errors import ConfigurationError, DataError, StorageError
-from .outcome import Outcome, outcome_from_dict
+from .outcome import Measurement, Outcome, outcome_from_dict
 
 ITEMS = "items.jsonl"
 SETTINGS = "settings.json"
@@ -27,14 +27,16 @@ class RunFolder:
         self.path = path
         self._lines: TextIO | None = None
 
+    def check(self, fingerprint: Mapping[str, Any]) -> None:
+        """Raise `ConfigurationError` if the folder holds another evaluation than that of `fingerprint`."""
+        self._refuse_other(self._held(), fingerprint)
+
     def claim(self, fingerprint: Mapping[str, Any]) -> None:
-        """Make the folder this evaluation's; raises `ConfigurationError` if it holds another one."""
-        settings = self.path / SETTINGS
-        held = read_settings(settings)
-        if held:
-            self._refuse_other(held, fingerprint)
+        """Make the folder this evaluation's; raises as `check`."""
+        held = self._held()
+        self._refuse_other(held, fingerprint)
         merged = {name: _merged(held.get(name), value) for name, value in fingerprint.items()}
-        write_text(settings, json.dumps(merged, indent=2, sort_keys=True) + "\n")
+        write_text(self.path / SETTINGS, json.dumps(merged, indent=2, sort_keys=True) + "\n")
 
     def outcomes(self) -> list[Outcome]:
         """The outcomes so far; of several for one question and profile the last one counts."""
@@ -71,7 +73,14 @@ class RunFolder:
             lines.write("\n")
         return lines
 
+    def _held(self) -> dict[str, Any]:
+        """What the folder was claimed with; empty while nothing is measured, for then no other call contradicts it."""
+        measured = any(isinstance(outcome, Measurement) for outcome in read_outcomes(self.path))
+        return read_settings(self.path / SETTINGS) if measured else {}
+
     def _refuse_other(self, held: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+        if not held:
+            return
         differing = sorted(name for name in {*held, *wanted} if not _agrees(held.get(name), wanted.get(name)))
         if differing:
             name = differing[0]

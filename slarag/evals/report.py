@@ -86,13 +86,15 @@ def make_report(
     outcomes: Iterable[Outcome],
     profiles: Sequence[str],
 ) -> Report:
-    """The report over the outcomes of `items` under `profiles`."""
+    """The report over the outcomes of `items`: under `profiles`, and under others that earlier runs left."""
     wanted = {item.item_id for item in items}
     kept = [outcome for outcome in outcomes if outcome.item_id in wanted]
-    by_profile = {name: [outcome for outcome in kept if outcome.profile == name] for name in profiles}
+    earlier = [outcome.profile for outcome in kept if outcome.profile not in profiles]
+    names = dict.fromkeys([*earlier, *profiles])
+    by_profile = {name: [outcome for outcome in kept if outcome.profile == name] for name in names}
     return Report(
         data=_describe_data(dataset, items),
-        settings=describe_settings(settings),
+        settings={**describe_settings(settings), "profiles": list(dict.fromkeys([*earlier, *settings.profiles]))},
         profiles={name: _figures(found, settings.seed) for name, found in by_profile.items()},
         intents={name: _by_intent(found, settings.seed) for name, found in by_profile.items()},
         failures={name: _failures(found) for name, found in by_profile.items()},

@@ -24,7 +24,8 @@ def run(settings: EvalSettings, *, engine: Asks | None = None, on_progress: OnPr
     """Evaluate, write `items.jsonl`, `report.json` and `report.html` into `settings.out`, and give the report.
 
     engine: asks the questions; None opens one over the data's passages with the embedded reader.
-    A run that was interrupted goes on where it stopped; questions that failed are asked again.
+    A run that was interrupted goes on where it stopped; questions that failed are asked again. The report is of all
+    profiles that the folder has outcomes of, those of earlier runs too.
     Raises `DataError` for the file, `ConfigurationError` for settings that contradict those of the folder, and
     `RunError` when every question fails.
     """
@@ -38,11 +39,16 @@ async def arun(settings: EvalSettings, *, engine: Asks | None = None, on_progres
     dataset = load_dataset(settings.data, data_format=settings.format, corpus=settings.corpus)
     items = dataset.sample(settings.limit, settings.seed)
     with RunFolder(settings.out) as folder:
-        folder.claim(_fingerprint(dataset, settings, profiles))
+        fingerprint = _fingerprint(dataset, settings, profiles)
+        folder.check(fingerprint)
         session = Session(settings, folder, items, tell)
         if any(session.pending(profile) for profile in profiles):
             async with opened(engine, dataset, settings, tell) as (asked, forget):
+                # Only now: a call that cannot be served must not keep a corrected one from this folder.
+                folder.claim(fingerprint)
                 await session.ask(asked, profiles, forget)
+        else:
+            folder.claim(fingerprint)
     report = make_report(dataset, items, settings, session.outcomes, [profile.name for profile in profiles])
     _write(settings, report, session.outcomes)
     return report

@@ -9,7 +9,7 @@ import pytest
 from slarag.evals import EvalSettings, Progress, compare, run
 from slarag.evals.metrics import METRICS
 from slarag.sla.answer import Answer
-from slarag.sla.errors import BackendTimeoutError, ConfigurationError, DataError, RunError
+from slarag.sla.errors import BackendTimeoutError, ConfigurationError, DataError, IndexFolderError, RunError
 from slarag.sla.evidence import Passage
 from slarag.sla.profile import profile_text
 
@@ -140,6 +140,36 @@ def test_a_folder_of_another_evaluation_is_refused(settings: EvalSettings, chang
     run(settings, engine=ScriptedEngine(script))
     with pytest.raises(ConfigurationError, match="holds an evaluation with"):
         run(replace(settings, **change), engine=ScriptedEngine(script))
+
+
+def test_a_run_with_other_profiles_keeps_those_that_were_measured(settings: EvalSettings) -> None:
+    run(replace(settings, profiles=("fast", "safe")), engine=ScriptedEngine(script))
+    report = run(settings, engine=ScriptedEngine(script))
+    assert list(report.profiles) == ["fast", "safe", "balanced"]
+    assert {name: figures["f1"].n for name, figures in report.profiles.items()} == dict.fromkeys(report.profiles, 3)
+    written = json.loads((settings.out / "report.json").read_text())
+    assert list(written["profiles"]) == written["settings"]["profiles"] == list(report.profiles)
+    assert list(written["failures"]) == list(report.profiles)
+
+
+def test_a_refused_call_does_not_keep_a_corrected_one_from_its_folder(settings: EvalSettings, tmp_path: Path) -> None:
+    with pytest.raises(IndexFolderError):
+        run(replace(settings, reading=False, index=tmp_path / "nowhere"))
+    assert run(settings, engine=ScriptedEngine(script)).settings["mode"] == "reading"
+
+
+def test_a_run_in_which_everything_failed_does_not_keep_others_from_its_folder(settings: EvalSettings) -> None:
+    with pytest.raises(RunError):
+        run(settings, engine=ScriptedEngine(lambda _: KeyError("x")))
+    assert run(replace(settings, seed=3), engine=ScriptedEngine(script)).settings["seed"] == 3
+
+
+def test_another_evaluation_is_refused_before_the_folder_is_touched(settings: EvalSettings) -> None:
+    run(settings, engine=ScriptedEngine(script))
+    before = {path.name: path.read_bytes() for path in settings.out.iterdir()}
+    with pytest.raises(ConfigurationError, match="holds an evaluation with mode 'reading', not 'index'"):
+        run(replace(settings, reading=False))
+    assert {path.name: path.read_bytes() for path in settings.out.iterdir()} == before
 
 
 def test_a_run_in_which_everything_fails_is_an_error(settings: EvalSettings) -> None:
