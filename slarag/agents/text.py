@@ -7,6 +7,7 @@ import re
 from ..sla.evidence import Passage
 
 MAX_NEW_WORDS = 12
+_STEM = 6
 _WORD = re.compile(r"[^\W_]+(?:['’.-][^\W_]+)*")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _YES_NO_OPENERS = """
@@ -46,6 +47,20 @@ def follow_up(question: str, passage: Passage) -> str:
         return question
     left_open = [word for word in _WORD.findall(question) if word.lower() in known - covered]
     return " ".join([*left_open, *(names or found)[:MAX_NEW_WORDS]])
+
+
+def coverage(question: str, passage: Passage) -> float:
+    """The share in [0, 1] of the question's words that stand in `passage` or its title; 1 for a question without any.
+
+    Words that carry form rather than topic do not count; neither does how a word is inflected, roughly.
+    """
+    wanted = {_stem(word) for word in _content(question)}
+    held = {_stem(word) for word in _content(f"{passage.title} {passage.text}")}
+    return len(wanted & held) / len(wanted) if wanted else 1.0
+
+
+def _stem(word: str) -> str:
+    return word[:_STEM] if len(word) > _STEM else word.rstrip("s")
 
 
 def _content(text: str) -> set[str]:

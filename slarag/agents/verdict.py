@@ -16,6 +16,7 @@ from .arbitration import settle
 from .context import RunContext
 from .quotes import citations_of
 from .state import Contender, Outcome, Reading, Settlement, Verdict
+from .text import coverage
 
 NEARLY_OVER = 0.1
 """Share of the time to the deadline in which a time-out is taken for the deadline's."""
@@ -104,7 +105,15 @@ def features_of(
         chained=_unit(context.intent.probabilities["multi_hop"]),
         given=context.given,
         passages=max(1, len(contender.reading.passages)),
+        coverage=_coverage(context.question, contender),
     )
+
+
+def _coverage(question: str, contender: Contender) -> float:
+    """How much of the question the passages that bear the answer out speak of; the best of them counts."""
+    bearing = {span.passage_id for span in contender.candidate.spans}
+    shares = [coverage(question, passage) for passage in contender.reading.passages if passage.passage_id in bearing]
+    return max(shares, default=0.0)
 
 
 def _no_answer(context: RunContext, readings: Sequence[Reading], settlement: Settlement) -> Verdict:

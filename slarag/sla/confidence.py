@@ -22,9 +22,9 @@ Vector = npt.NDArray[np.float64]
 
 FEATURES = (
     *("bias", "top", "margin", "no_answer", "agreement", "supported", "refuted", "verified", "passages"),
-    *("chained", "chained_top", "chained_no_answer"),
+    *("chained", "chained_top", "chained_no_answer", "coverage"),
 )
-SIGNS = (0, 1, 1, -1, 1, 1, -1, 0, 0, 0, 1, -1)
+SIGNS = (0, 1, 1, -1, 1, 1, -1, 0, 0, 0, 1, -1, 1)
 """The sign that each weight is held to; 0 leaves it free."""
 
 _CLIP = 1e-3
@@ -40,7 +40,8 @@ class ConfidenceFeatures:
     verdict, 0 without one. verified: whether there was a support check. kind: the kind of answer asked for. intent:
     the question's. given: whether the caller gave the passages, rather than retrieval. passages: how many were read.
     chained: probability that the question needs a chain of facts; a reading sees one of them, so what the reader says
-    of such a question counts by weights of its own.
+    of such a question counts by weights of its own. coverage: share of the question's words that stand in the passage
+    that bears the answer out.
     """
 
     top: float
@@ -55,9 +56,10 @@ class ConfidenceFeatures:
     given: bool = False
     passages: int = 1
     chained: float = 0.0
+    coverage: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("top", "margin", "no_answer", "agreement", "supported", "refuted", "chained"):
+        for name in ("top", "margin", "no_answer", "agreement", "supported", "refuted", "chained", "coverage"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], not {getattr(self, name)!r}")
 
@@ -83,6 +85,7 @@ class ConfidenceFeatures:
                 self.chained,
                 self.chained * _logit(self.top),
                 self.chained * _logit(self.no_answer),
+                self.coverage,
             ]
         )
 
@@ -131,7 +134,7 @@ class ConfidenceModel:
         return cls(shared=_weights(raw["shared"]), groups=groups, curve=MonotoneMap.from_dict(raw["curve"]))
 
 
-PRIOR = ConfidenceModel(shared=(0.0, 0.7, 0.5, -0.2, 0.5, 1.0, -2.0, -0.5, 0.0, 0.0, 0.7, -0.2))
+PRIOR = ConfidenceModel(shared=(0.0, 0.7, 0.5, -0.2, 0.5, 1.0, -2.0, -0.5, 0.0, 0.0, 0.7, -0.2, 0.0))
 """A guess for use before anything has been measured."""
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slarag.agents.retriever import interleave
-from slarag.agents.text import MAX_NEW_WORDS, asks_yes_or_no, follow_up
+from slarag.agents.text import MAX_NEW_WORDS, asks_yes_or_no, coverage, follow_up
 from slarag.sla.evidence import Passage
 
 
@@ -24,6 +24,19 @@ def test_the_second_hop_asks_for_what_the_first_one_found() -> None:
 def test_nothing_new_asks_the_same_again() -> None:
     assert follow_up("Who built it?", passage("1", "Who built it?")) == "Who built it?"
     assert follow_up("Who built it?", passage("1")) == "Who built it?"
+
+
+@pytest.mark.parametrize(
+    ("question", "share"),
+    [
+        ("Who painted the ceiling?", 1.0),
+        ("Who painted the ceilings of palaces?", 2 / 3),
+        ("Who sailed to Crete?", 0.0),
+        ("Who was that?", 1.0),
+    ],
+)
+def test_coverage_is_the_share_of_the_topic_that_a_passage_speaks_of(question: str, share: float) -> None:
+    assert coverage(question, passage("1", "Its ceiling is by Tiepolo.", "Painters")) == pytest.approx(share)
 
 
 @settings(deadline=None)

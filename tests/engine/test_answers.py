@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from slarag.agents.events import PassagesEvent
+from slarag.agents.text import coverage
 from slarag.backends.protocol import VerifyResult
 from slarag.sla.cells import THRESHOLDS, Cell
 from slarag.sla.errors import BackendTimeoutError, BackendUnavailableError, QuestionError
@@ -34,6 +35,7 @@ def test_an_answer_quotes_its_source_at_its_offsets() -> None:
     assert 0 < answer.confidence <= 1
     assert answer.features is not None
     assert answer.features.chained == pytest.approx(answer.intent.probabilities["multi_hop"])
+    assert answer.features.coverage == pytest.approx(coverage(QUESTION, SHIFTED))
 
 
 def test_an_answer_that_its_source_does_not_bear_out_gives_way_to_the_next() -> None:
