@@ -220,7 +220,7 @@ def test_completions_are_the_best_spans(runner: asyncio.Runner, client: httpx.As
         ("/v1/answers", {"question": "a", "passages": ["b"], "compute_budget": 1.5}, "compute_budget"),
         ("/v1/answers", {"question": "a", "passages": ["b"], "model": "other"}, "model"),
         ("/v1/completions", {"prompt": "no passage here?"}, "prompt"),
-        ("/v1/completions", {"prompt": "a\n\nb", "temperature": 0.5}, "temperature"),
+        ("/v1/completions", {"prompt": "a\n\nb", "temperature": 2.5}, "temperature"),
     ],
 )
 def test_bad_bodies_are_refused_by_the_name_of_the_field(

@@ -35,7 +35,7 @@ class Answer:
     model: str
     sequences: list[Sequence]
     copies: int = 1
-    id: str = field(default_factory=lambda: f"cmpl-{uuid.uuid4().hex}")
+    number: str = field(default_factory=lambda: uuid.uuid4().hex)
     created: int = field(default_factory=lambda: int(time.time()))
 
     async def whole(self, is_gone: Callable[[], Any]) -> dict[str, Any]:
@@ -67,12 +67,15 @@ class Answer:
     def usage(self) -> dict[str, Any]:
         """OpenAI's token counts."""
         answer = sum(sequence.answer_tokens for sequence in self.sequences)
-        prompt = sum(sequence.prompt_tokens for sequence in self.sequences[:: self.copies])
+        # Copies share a prompt, which counts once, and so does what was cached of it.
+        first = self.sequences[:: self.copies]
+        prompt = sum(sequence.prompt_tokens for sequence in first)
+        cached = sum(min(sequence.cached_tokens, sequence.prompt_tokens) for sequence in first)
         return {
             "prompt_tokens": prompt,
             "completion_tokens": answer,
             "total_tokens": prompt + answer,
-            "prompt_tokens_details": {"cached_tokens": sum(s.cached_tokens for s in self.sequences)},
+            "prompt_tokens_details": {"cached_tokens": cached},
         }
 
     def cancel(self) -> None:
@@ -116,7 +119,8 @@ class Answer:
             self.cancel()
 
     def _head(self, kind: str) -> dict[str, Any]:
-        return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+        prefix = "chatcmpl" if self.kind == "chat" else "cmpl"
+        return {"id": f"{prefix}-{self.number}", "object": kind, "created": self.created, "model": self.model}
 
     def _whole_choice(self, index: int, found: _Collected) -> dict[str, Any]:
         text = "".join(found.text)
@@ -152,8 +156,8 @@ class Answer:
 
     def _chat_logprob(self, output: Output) -> dict[str, Any]:
         def entry(token: int, value: float | None) -> dict[str, Any]:
-            text = self.engine.tokenizer.name_of(token)
-            return {"token": text, "logprob": value, "bytes": list(text.encode())}
+            tokenizer = self.engine.tokenizer
+            return {"token": tokenizer.name_of(token), "logprob": value, "bytes": list(tokenizer.bytes_of(token))}
 
         top = [entry(token, value) for token, value in output.top]
         return {**entry(output.token or 0, output.logprob), "top_logprobs": top}

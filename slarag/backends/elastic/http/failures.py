@@ -55,6 +55,10 @@ def add_failures(app: FastAPI) -> None:
 async def _malformed(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        # Where the decoder stopped is no field.
+        message = f"the body is not JSON: {first['ctx']['error']} at character {first['loc'][-1]}"
+        return failure(400, message, "invalid_request_error", param="body")
     field = ".".join(str(part) for part in first["loc"][1:]) or "body"
     is_unknown = first["type"] == "extra_forbidden"
     message = f"unknown field {field!r}" if is_unknown else f"field {field!r}: {first['msg']}"

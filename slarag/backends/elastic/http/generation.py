@@ -34,7 +34,7 @@ def add_generation(app: FastAPI, engine: PoolEngine, model: str) -> None:
     async def chats(body: ChatBody, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Answer a chat."""
         check_model(body.model, model)
-        prompt = engine.tokenizer.encode_chat([message.to_template() for message in body.messages])
+        prompt = _chat_tokens(engine, body, framed=body.add_special_tokens)
         layout = engine.cluster.layout
         room = min(layout.config.max_positions, layout.kv_blocks * layout.block_tokens) - len(prompt)
         max_tokens = body.max_completion_tokens or body.max_tokens or max(1, room)
@@ -44,10 +44,16 @@ def add_generation(app: FastAPI, engine: PoolEngine, model: str) -> None:
 
     @app.post("/tokenize", responses=REFUSALS)
     async def tokenize(body: TokenizeBody) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
-        """Text to tokens."""
+        """A text or a chat to tokens."""
         check_model(body.model, model)
-        tokens = engine.tokenizer.encode(body.prompt)
-        return {"tokens": tokens, "count": len(tokens), "max_model_len": engine.cluster.layout.config.max_positions}
+        tokens = _tokenized(engine, body)
+        names = [engine.tokenizer.name_of(token) for token in tokens] if body.return_token_strs else None
+        return tokenized(tokens, engine.cluster.layout.config.max_positions, names)
+
+
+def tokenized(tokens: list[int], most: int, names: list[str] | None) -> dict[str, Any]:
+    """The answer of `/tokenize`, as vLLM has it. most: tokens that the model takes. names: tokens as text."""
+    return {"tokens": tokens, "count": len(tokens), "max_model_len": most, "token_strs": names}
 
 
 def check_model(asked: str | None, served: str) -> None:
@@ -56,13 +62,30 @@ def check_model(asked: str | None, served: str) -> None:
         raise RequestError(f"model {asked!r} is not served", remedy=f"use {served!r}", param="model")
 
 
+def _tokenized(engine: PoolEngine, body: TokenizeBody) -> list[int]:
+    if (body.prompt is None) == (body.messages is None):
+        raise RequestError("either `prompt` or `messages` is tokenized", remedy="give one of them", param="prompt")
+    if body.prompt is None:
+        return _chat_tokens(engine, body, framed=bool(body.add_special_tokens))
+    return engine.tokenizer.encode(body.prompt, framed=body.add_special_tokens is not False)
+
+
+def _chat_tokens(engine: PoolEngine, body: ChatBody | TokenizeBody, *, framed: bool) -> list[int]:
+    messages = [message.to_template() for message in body.messages or ()]
+    return engine.tokenizer.encode_chat(messages, begins_answer=body.add_generation_prompt, framed=framed)
+
+
 def _prompts(engine: PoolEngine, body: CompletionBody) -> list[list[int]]:
     prompt = body.prompt
     if isinstance(prompt, str):
-        return [engine.tokenizer.encode(prompt)]
+        return [engine.tokenizer.encode(prompt, framed=body.add_special_tokens)]
     if prompt and isinstance(prompt[0], (str, list)):
-        return [engine.tokenizer.encode(item) if isinstance(item, str) else list(_tokens(item)) for item in prompt]
-    return [list(_tokens(prompt))]
+        return [_prompt_tokens(engine, item, framed=body.add_special_tokens) for item in prompt]
+    return [_tokens(prompt)]
+
+
+def _prompt_tokens(engine: PoolEngine, item: Any, *, framed: bool) -> list[int]:
+    return engine.tokenizer.encode(item, framed=framed) if isinstance(item, str) else _tokens(item)
 
 
 def _tokens(items: Any) -> list[int]:

@@ -16,9 +16,9 @@ from ...protocol import Candidate
 from ..errors import BusyError, RequestError
 from ..serve.reading import Answered, Question, ReadingEngine
 from .failures import REFUSALS
-from .generation import check_model
+from .generation import check_model, tokenized
 from .reading_schemas import AnswersBody, SpanCompletionBody, numbered
-from .schemas import TokenizeBody
+from .schemas import TokenizeBody, stop_texts
 
 T = TypeVar("T")
 _WATCH_SECONDS = 0.1
@@ -51,10 +51,12 @@ def add_reading(app: FastAPI, engine: ReadingEngine, model: str, max_tokens: int
 
     @app.post("/tokenize", responses=REFUSALS)
     async def tokenize(body: TokenizeBody) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
-        """Text to tokens, without the ones that frame a window."""
+        """Text to tokens, without the ones that frame a window if they are not asked for."""
         check_model(body.model, model)
-        tokens = await asyncio.to_thread(engine.tokenize, body.prompt)
-        return {"tokens": tokens, "count": len(tokens), "max_model_len": max_tokens}
+        if body.prompt is None or body.messages is not None:
+            raise RequestError("a reader has no chat", remedy="give a `prompt`", param="messages")
+        encoded = await asyncio.to_thread(engine.encode, body.prompt, framed=bool(body.add_special_tokens))
+        return tokenized(encoded.ids, max_tokens, encoded.tokens if body.return_token_strs else None)
 
 
 async def _unless_gone(request: Request, call: Coroutine[Any, Any, T]) -> T:
@@ -108,7 +110,7 @@ def _usage(answered: Answered) -> dict[str, Any]:
 
 
 def _question_of(body: SpanCompletionBody) -> Question:
-    prompt = body.prompt.strip().removesuffix("Answer:").rstrip()
+    prompt = body.text.strip().removesuffix("Answer:").rstrip()
     before, marker, question = prompt.rpartition("Question:")
     if not marker:
         before, _, question = prompt.rpartition("\n\n")
@@ -131,12 +133,17 @@ def _question_of(body: SpanCompletionBody) -> Question:
 
 
 def _choices(engine: ReadingEngine, answered: Answered, body: SpanCompletionBody) -> list[dict[str, Any]]:
-    """The best spans of at most `max_tokens`; one empty choice where there is none."""
+    """The best spans of at most `max_tokens`, up to the first stop text; one empty choice where there is none."""
     found = answered.combined.candidates
     short = [candidate for candidate in found if len(engine.tokenize(candidate.text)) <= body.max_tokens][: body.n]
-    rows = [{"text": candidate.text, "answer": _candidate(candidate)} for candidate in short]
+    stops = stop_texts(body.stop)
+    rows = [{"text": _before(candidate.text, stops), "answer": _candidate(candidate)} for candidate in short]
     rows = rows or [{"text": "", "answer": None}]
     return [{"index": at, **row, "logprobs": None, "finish_reason": "stop"} for at, row in enumerate(rows)]
+
+
+def _before(text: str, stops: tuple[str, ...]) -> str:
+    return text[: min((at for stop in stops if (at := text.find(stop)) >= 0), default=len(text))]
 
 
 def _events(head: dict[str, Any], choices: list[dict[str, Any]], usage: dict[str, Any] | None) -> Iterator[str]:

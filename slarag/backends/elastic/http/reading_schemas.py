@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from ....sla.evidence import Passage
 from ...protocol import AnswerKind
 from ..serve.reading import Question
-from .schemas import Body, StreamOptions
+from .neutral import Body, NeutralCompletion
+from .schemas import Stops, StreamOptions, Token
 
 Text = Annotated[str, Field(max_length=200_000)]
 
@@ -57,20 +58,35 @@ class AnswersBody(ReadingBody):
         )
 
 
-class SpanCompletionBody(ReadingBody):
+class SpanCompletionBody(ReadingBody, NeutralCompletion):
     """`POST /v1/completions` of a model that reads.
 
     prompt: passages and a question, apart by a blank line, the question last; "Question:" before it and "Answer:" after
-    it may stand there. n: choices, the best spans. max_tokens: spans that are longer are left out. temperature: 0 only,
-    for nothing is drawn.
+    it may stand there. n: choices, the best spans. max_tokens: spans that are longer are left out. stop: the text ends
+    before it. Nothing is drawn, so the answer is the same under every way of drawing one: temperature, seed, top_p,
+    top_k and min_p are kept whatever they are.
     """
 
-    prompt: Text
+    prompt: Text | Annotated[list[Text], Field(min_length=1, max_length=1)]
     n: int = Field(default=1, ge=1, le=50)
     max_tokens: int = Field(default=30, ge=1, lt=2**31)
-    temperature: float = Field(default=0.0, ge=0, le=0)
+    stop: Stops | None = None
+    stop_token_ids: Annotated[list[Token], Field(max_length=0)] | None = None
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int = Field(default=0, ge=-1, lt=2**31)
+    min_p: float = Field(default=0.0, ge=0, le=1)
+    logprobs: None = None
+    ignore_eos: Literal[False] = False
+    add_special_tokens: Literal[True] = True
     stream: bool = False
     stream_options: StreamOptions | None = None
+
+    @property
+    def text(self) -> str:
+        """The one prompt."""
+        return self.prompt if isinstance(self.prompt, str) else self.prompt[0]
 
 
 def numbered(texts: list[str]) -> tuple[Passage, ...]:

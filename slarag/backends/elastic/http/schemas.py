@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from ..choice import Sampling
 from ..serve.sequence import GenerationOptions
+from .neutral import Body, NeutralBody, NeutralCompletion, Off
 
 Token = Annotated[int, Field(ge=0, lt=2**31)]
 StopText = Annotated[str, Field(min_length=1, max_length=1000)]
-
-
-Neutral = Annotated[float, Field(ge=0, le=0)]
-"""A setting that clients send and that is not served: only the value that does nothing is taken."""
-
-
-class Body(BaseModel):
-    """What all bodies share. A known field that is null is as if it were left out, as for OpenAI."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_nulls(cls, raw: Any) -> Any:
-        if not isinstance(raw, dict):
-            return raw
-        given = cast("dict[str, Any]", raw)
-        return {name: value for name, value in given.items() if value is not None or name not in cls.model_fields}
+Stops = StopText | Annotated[list[StopText], Field(max_length=16)]
 
 
 class StreamOptions(Body):
@@ -38,48 +22,61 @@ class StreamOptions(Body):
     include_usage: bool = False
 
 
-class GenerationBody(Body):
-    """What completions and chats share. priority: lower goes first. deadline_ms: what is there then is the answer."""
+class GenerationBody(NeutralBody):
+    """What completions and chats share. priority: lower goes first. deadline_ms: what is there then is the answer.
+
+    top_k: 0 and -1 keep all. min_p: share of the likeliest token's probability that one must have to be drawn.
+    """
 
     model: str | None = None
     temperature: float = Field(default=1.0, ge=0, le=100)
     top_p: float = Field(default=1.0, gt=0, le=1)
-    top_k: int = Field(default=0, ge=0, lt=2**31)
+    top_k: int = Field(default=0, ge=-1, lt=2**31)
+    min_p: float = Field(default=0.0, ge=0, le=1)
     n: int = Field(default=1, ge=1, le=128)
-    stop: StopText | Annotated[list[StopText], Field(max_length=16)] | None = None
+    stop: Stops | None = None
+    stop_token_ids: Annotated[list[Token], Field(max_length=128)] | None = None
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
     stream: bool = False
     stream_options: StreamOptions | None = None
     user: str | None = None
-    presence_penalty: Neutral = 0.0
-    frequency_penalty: Neutral = 0.0
-    repetition_penalty: float = Field(default=1.0, ge=1, le=1)
     ignore_eos: bool = False
     priority: int = Field(default=0, ge=-(2**31), lt=2**31)
     deadline_ms: float | None = Field(default=None, gt=0, le=86_400_000)
 
     def options(self, max_tokens: int, logprobs: int | None, copy: int) -> GenerationOptions:
         """The options of the `copy`-th answer."""
-        stops = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
         seed = 0 if self.seed is None else abs(self.seed) + 1 + copy
         return GenerationOptions(
             max_tokens=max_tokens,
             sampling=Sampling(
-                float(self.temperature), float(self.top_p), self.top_k, seed if self.temperature else 0, logprobs
+                temperature=float(self.temperature),
+                top_p=float(self.top_p),
+                top_k=max(0, self.top_k),
+                seed=seed if self.temperature else 0,
+                logprobs=logprobs,
+                min_p=float(self.min_p),
             ),
-            stop=stops,
+            stop=stop_texts(self.stop),
+            stop_tokens=tuple(self.stop_token_ids or ()),
             ignore_eos=self.ignore_eos,
             priority=self.priority,
             deadline=None if self.deadline_ms is None else time.monotonic() + self.deadline_ms / 1000,
         )
 
 
-class CompletionBody(GenerationBody):
-    """`POST /v1/completions`."""
+def stop_texts(stop: Stops | None) -> tuple[str, ...]:
+    """One, several or none."""
+    return (stop,) if isinstance(stop, str) else tuple(stop or ())
+
+
+class CompletionBody(GenerationBody, NeutralCompletion):
+    """`POST /v1/completions`. add_special_tokens: those that the tokenizer puts around a text."""
 
     prompt: str | list[Token] | Annotated[list[str] | list[list[Token]], Field(min_length=1, max_length=256)]
     max_tokens: int = Field(default=16, ge=1, lt=2**31)
     logprobs: int | None = Field(default=None, ge=0, le=20)
+    add_special_tokens: bool = True
 
 
 class TextPart(Body):
@@ -103,20 +100,39 @@ class Message(Body):
 
 
 class ChatBody(GenerationBody):
-    """`POST /v1/chat/completions`."""
+    """`POST /v1/chat/completions`. add_generation_prompt: the template's start of an answer follows the messages."""
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=1000)]
     max_tokens: int | None = Field(default=None, ge=1, lt=2**31)
     max_completion_tokens: int | None = Field(default=None, ge=1, lt=2**31)
     logprobs: bool = False
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
+    add_special_tokens: bool = False
+    add_generation_prompt: bool = True
+    continue_final_message: Off = False
+
+    @field_validator("top_logprobs")
+    @classmethod
+    def _only_beside_logprobs(cls, top: int | None, info: ValidationInfo) -> int | None:
+        if top and info.data.get("logprobs") is False:
+            raise ValueError("is for `logprobs` true only")
+        return top
 
 
 class TokenizeBody(Body):
-    """`POST /tokenize`, as vLLM has it."""
+    """`POST /tokenize`, as vLLM has it: a text, or a chat as its template writes it.
+
+    add_special_tokens: those that the tokenizer puts around a text; by default for texts of a model that generates.
+    return_token_strs: tokens as text, too.
+    """
 
     model: str | None = None
-    prompt: str
+    prompt: str | None = None
+    messages: Annotated[list[Message], Field(min_length=1, max_length=1000)] | None = None
+    add_special_tokens: bool | None = None
+    add_generation_prompt: bool = True
+    continue_final_message: Off = False
+    return_token_strs: bool = False
 
 
 class ScaleBody(Body):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from ....sla.errors import BackendTimeoutError, ConfigurationError
 from ....sla.evidence import Passage
@@ -149,7 +149,11 @@ class ReadingEngine:
 
     def tokenize(self, text: str) -> list[int]:
         """The tokens of `text`, without those that frame a window."""
-        return self._tokenizer.encode(text, add_special_tokens=False).ids
+        return self.encode(text, framed=False).ids
+
+    def encode(self, text: str, *, framed: bool) -> Encoding:
+        """The tokens of `text`. framed: with those that frame a window."""
+        return self._tokenizer.encode(text, add_special_tokens=framed)
 
     async def answer(self, question: Question) -> Answered:
         """Read the passages and say what they answer.

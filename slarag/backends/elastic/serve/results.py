@@ -71,6 +71,7 @@ class Results:
             self._on_finish(sequence)
 
     def _ends_with(self, sequence: Sequence, token: int) -> FinishReason | None:
-        if not sequence.options.ignore_eos and token in self._eos_tokens:
+        options = sequence.options
+        if token in options.stop_tokens or (not options.ignore_eos and token in self._eos_tokens):
             return "stop"
-        return "length" if sequence.answer_tokens >= sequence.options.max_tokens else None
+        return "length" if sequence.answer_tokens >= options.max_tokens else None

@@ -19,13 +19,14 @@ _numbers = itertools.count(1)
 class GenerationOptions:
     """What a request asks for.
 
-    max_tokens: checked at each token. stop: texts that end the answer and are not part of it. priority: lower goes
-    first. deadline: seconds on `time.monotonic`; what is there by then is the answer.
+    max_tokens: checked at each token. stop and stop_tokens: texts and tokens that end the answer and are not part of
+    its text. priority: lower goes first. deadline: seconds on `time.monotonic`; what is there by then is the answer.
     """
 
     max_tokens: int = 16
     sampling: Sampling = GREEDY
     stop: tuple[str, ...] = ()
+    stop_tokens: tuple[int, ...] = ()
     ignore_eos: bool = False
     priority: int = 0
     deadline: float | None = None
@@ -104,7 +105,7 @@ class Sequence:
         choice = self.options.sampling
         if choice == GREEDY:
             return []
-        return [choice.temperature, choice.top_p, choice.top_k, choice.seed, choice.logprobs]
+        return [choice.temperature, choice.top_p, choice.top_k, choice.seed, choice.logprobs, choice.min_p]
 
     def send(self, count: int, *, reaches_end: bool) -> None:
         """A step with its next `count` tokens is out."""

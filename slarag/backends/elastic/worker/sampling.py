@@ -54,6 +54,8 @@ def _draw(logits: Tensor, choice: Sampling, position: int) -> int:
     if choice.top_p < 1:
         before = probabilities.cumsum(dim=-1) - probabilities
         keep &= before < choice.top_p
+    if choice.min_p:
+        keep &= probabilities >= choice.min_p * probabilities[0]
     keep[0] = True
     mixed = (choice.seed * _MIX_SEED + position * _MIX_POSITION) & _MASK
     generator = torch.Generator().manual_seed(mixed)
