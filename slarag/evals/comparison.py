@@ -2,50 +2,28 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from ..sla.errors import DataError
+from .columns import in_columns
 from .folder import ITEMS, SETTINGS, read_outcomes, read_settings
-from .intervals import Figure, mean
 from .outcome import Failure, Measurement, Outcome
+from .paired import McNemar, Paired, mcnemar
+from .paired_metrics import Joined, paired_metrics
 
 SCHEMA = 1
-RESAMPLES = 10_000
-_POWER_Z = 1.959963984540054 + 0.8416212335729143  # two-sided 5 % level, 80 % power
-
-Vector = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PairedMean:
-    """The difference of a mean, B minus A, over the questions that both measured.
-
-    difference: with its 95 % bootstrap interval. p: of a two-sided permutation test that swaps within pairs.
-    detectable: the smallest true difference that so many pairs would show at the 5 % level in 80 % of repetitions.
-    """
-
-    a: float
-    b: float
-    difference: Figure
-    p: float
-    detectable: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class McNemar:
-    """Wrong answers of one side only, and the exact two-sided p that both sides err equally often (McNemar, 1947)."""
-
-    only_a: int
-    only_b: int
-    both: int
-    p: float
+_HEAD = ("metric", "in", "n", "A", "B", "B - A", "95 % interval", "p", "detectable")
+_UNITS: Mapping[str, tuple[str, float]] = {
+    "latency_ms": ("ms", 1.0),
+    "latency_p50_ms": ("ms", 1.0),
+    "latency_p95_ms": ("ms", 1.0),
+    "usd_per_query": ("µ$", 1e6),
+    "device_seconds_per_query": ("ms", 1e3),
+}
+"""The unit in which people read a metric, and how many of it one of the files' units are; the others are shares."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +31,7 @@ class PairedProfiles:
     """Profile `profile_a` of A against `profile_b` of B.
 
     pairs: questions that both measured; only_a, only_b: that one alone measured; failed_a, failed_b: that failed.
-    f1_forced is None without answerable questions, all three without an answer key.
+    metrics: by name, None for one that no pair has. wrong_answers: None without an answer key.
     """
 
     profile_a: str
@@ -63,9 +41,18 @@ class PairedProfiles:
     only_b: int
     failed_a: int
     failed_b: int
-    f1: PairedMean | None
-    f1_forced: PairedMean | None
+    metrics: Mapping[str, Paired | None]
     wrong_answers: McNemar | None
+
+    @property
+    def f1(self) -> Paired | None:
+        """The metric `f1`."""
+        return self.metrics["f1"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain JSON values, with the two F1 scores also beside the other metrics."""
+        raw = asdict(self)
+        return {**raw, "f1": raw["metrics"]["f1"], "f1_forced": raw["metrics"]["f1_forced"]}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,11 +65,11 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """The comparison as plain JSON values."""
-        return {"schema": SCHEMA, "a": self.a, "b": self.b, "profiles": [asdict(pair) for pair in self.profiles]}
+        return {"schema": SCHEMA, "a": self.a, "b": self.b, "profiles": [pair.to_dict() for pair in self.profiles]}
 
     def table(self) -> str:
-        """Sentences for people, scores in points of 100."""
-        return "\n".join(line for pair in self.profiles for line in _sentences(pair))
+        """For people: a line for each metric of each pair of profiles, `-` for what was not measured."""
+        return "\n\n".join("\n".join(_lines(pair)) for pair in self.profiles)
 
 
 def compare(
@@ -161,8 +148,7 @@ def _pair(name_a: str, a: Outcomes, name_b: str, b: Outcomes, seed: int) -> Pair
         only_b=len(measured_b) - len(joined),
         failed_a=sum(isinstance(outcome, Failure) for outcome in a.values()),
         failed_b=sum(isinstance(outcome, Failure) for outcome in b.values()),
-        f1=_paired_mean(joined, lambda m: m.scores.f1, seed),
-        f1_forced=_paired_mean(joined, lambda m: m.scores.f1_forced, seed),
+        metrics=paired_metrics(joined, seed=seed),
         wrong_answers=_mcnemar(joined),
     )
 
@@ -171,82 +157,36 @@ def _measured(outcomes: Outcomes) -> dict[str, Measurement]:
     return {name: outcome for name, outcome in outcomes.items() if isinstance(outcome, Measurement)}
 
 
-Joined = Sequence[tuple[Measurement, Measurement]]
-
-
-def _paired_mean(joined: Joined, of: Callable[[Measurement], float | None], seed: int) -> PairedMean | None:
-    scores = [(of(a), of(b)) for a, b in joined]
-    kept = np.array([(a, b) for a, b in scores if a is not None and b is not None], dtype=np.float64)
-    if not len(kept):
-        return None
-    difference = kept[:, 1] - kept[:, 0]
-    return PairedMean(
-        a=float(kept[:, 0].mean()),
-        b=float(kept[:, 1].mean()),
-        difference=mean(difference.tolist(), seed=seed),
-        p=_permutation_p(difference, seed),
-        detectable=_detectable(difference),
-    )
-
-
-def _permutation_p(difference: Vector, seed: int) -> float:
-    # Pairs without a difference are the same under any swap, so leaving them out changes nothing but the time.
-    changed = difference[difference != 0]
-    if not len(changed):
-        return 1.0
-    if len(changed) == 1:
-        return 1.0  # either sign is as extreme as the other
-    from scipy.stats import permutation_test
-
-    result = permutation_test(
-        (changed,),
-        lambda sample, axis: sample.sum(axis=axis),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        batch=max(1, 4_000_000 // len(changed)),
-        rng=np.random.default_rng(seed),
-    )
-    return float(result.pvalue)
-
-
-def _detectable(difference: Vector) -> float:
-    n = len(difference)
-    return _POWER_Z * float(difference.std(ddof=1)) / math.sqrt(n) if n > 1 else math.inf
-
-
 def _mcnemar(joined: Joined) -> McNemar | None:
-    from scipy.stats import binomtest
-
-    keyed = [(bool(a.scores.wrong), bool(b.scores.wrong)) for a, b in joined if a.scores.wrong is not None]
-    if not keyed:
-        return None
-    only_a = sum(a and not b for a, b in keyed)
-    only_b = sum(b and not a for a, b in keyed)
-    discordant = only_a + only_b
-    p = float(binomtest(only_a, discordant).pvalue) if discordant else 1.0
-    return McNemar(only_a=only_a, only_b=only_b, both=sum(a and b for a, b in keyed), p=p)
+    wrong = [(a.scores.wrong, b.scores.wrong) for a, b in joined]
+    return mcnemar([(a, b) for a, b in wrong if a is not None and b is not None])
 
 
-def _sentences(pair: PairedProfiles) -> list[str]:
+def _lines(pair: PairedProfiles) -> list[str]:
     name = pair.profile_a if pair.profile_a == pair.profile_b else f"{pair.profile_a} -> {pair.profile_b}"
     lines = [f"{name}: {pair.pairs} questions measured by both ({pair.only_a} by A alone, {pair.only_b} by B alone)"]
-    for title, paired in (("F1", pair.f1), ("F1 forced", pair.f1_forced)):
-        if paired is not None:
-            lines.append(f"  {title}: {_mean_sentence(paired)}")
+    rows = [_row(metric, paired) for metric, paired in pair.metrics.items()]
+    lines.append(in_columns([_HEAD, *rows], left=2))
     wrong = pair.wrong_answers
     if wrong is not None:
-        lines.append(
-            f"  wrong answers: {wrong.only_a} in A alone, {wrong.only_b} in B alone (McNemar p = {wrong.p:.3g})"
-        )
+        lines.append(f"wrong answers: {wrong.only_a} in A alone, {wrong.only_b} in B alone (McNemar p = {wrong.p:.3g})")
     return lines
 
 
-def _mean_sentence(paired: PairedMean) -> str:
-    figure = paired.difference
-    low, high = figure.low or 0.0, figure.high or 0.0
-    return (
-        f"A {100 * paired.a:.1f}, B {100 * paired.b:.1f}, B - A {100 * (figure.value or 0.0):+.2f} "
-        f"[{100 * low:+.2f}, {100 * high:+.2f}], permutation p = {paired.p:.3g}, "
-        f"detectable with {figure.n} pairs: {100 * paired.detectable:.2f}"
-    )
+def _row(metric: str, paired: Paired | None) -> list[str]:
+    unit, scale = _UNITS.get(metric, ("%", 100.0))
+    if paired is None:
+        return [metric, unit, "0", *("-" for _ in _HEAD[3:])]
+    difference = paired.difference
+    low, high = difference.low or 0.0, difference.high or 0.0
+    return [
+        metric,
+        unit,
+        str(difference.n),
+        f"{scale * paired.a:.2f}",
+        f"{scale * paired.b:.2f}",
+        f"{scale * (difference.value or 0.0):+.2f}",
+        f"[{scale * low:+.2f}, {scale * high:+.2f}]",
+        "-" if paired.p is None else f"{paired.p:.3g}",
+        "-" if paired.detectable is None else f"{scale * paired.detectable:.2f}",
+    ]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .columns import in_columns
 from .formats import Dataset
 from .intervals import Figure
 from .item import EvalItem
@@ -75,8 +76,7 @@ class Report:
             [name, str(values["answered_share"].n), str(sum(self.failures[name].values())), *_cells(values)]
             for name, values in self.profiles.items()
         ]
-        widths = [max(len(row[at]) for row in (head, *rows)) for at in range(len(head))]
-        return "\n".join(_line(row, widths) for row in (head, *rows))
+        return in_columns([head, *rows])
 
 
 def make_report(
@@ -162,11 +162,3 @@ def _cells(values: Mapping[str, Figure]) -> list[str]:
 
 def _cell(figure: Figure, scale: int) -> str:
     return "-" if figure.value is None else f"{figure.value * scale:.1f}"
-
-
-def _line(row: Sequence[str], widths: Sequence[int]) -> str:
-    first, *rest = (
-        cell.ljust(width) if at == 0 else cell.rjust(width)
-        for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-    )
-    return "  ".join((first, *rest)).rstrip()

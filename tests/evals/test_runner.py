@@ -239,8 +239,27 @@ def test_comparing_an_evaluation_with_a_better_one(settings: EvalSettings, tmp_p
     assert pair.f1.difference.value == pytest.approx(1 / 3)
     assert pair.wrong_answers is not None
     assert (pair.wrong_answers.only_a, pair.wrong_answers.only_b) == (1, 0)
-    assert "B - A +33.33" in comparison.table()
-    assert json.loads(json.dumps(comparison.to_dict()))["schema"] == 1
+    document = json.loads(json.dumps(comparison.to_dict(), allow_nan=False))
+    assert document["schema"] == 1
+    metrics = document["profiles"][0]["metrics"]
+    # Goodput is of a run, and single questions have no part in it.
+    assert set(METRICS) - set(metrics) == {"goodput_qps"}
+    pairs = {name: metrics[name] and metrics[name]["difference"]["n"] for name in METRICS if name != "goodput_qps"}
+    assert pairs == {
+        **dict.fromkeys(pairs, 3),
+        "f1_answerable": 2,
+        "f1_forced": 2,
+        "no_answer_recall": 1,
+        "recall_at_5": None,
+    }
+    assert metrics["wrong"]["difference"]["value"] == pytest.approx(-1 / 3)
+    assert metrics["attainment"]["difference"]["value"] == pytest.approx(
+        metrics["attainment"]["b"] - metrics["attainment"]["a"]
+    )
+    lines = {line.split()[0]: line for line in comparison.table().splitlines() if line}
+    assert "+33.33" in lines["f1"]
+    assert lines["recall_at_5"].split()[1:4] == ["%", "0", "-"]
+    assert set(metrics) <= set(lines)
 
 
 def test_an_evaluation_does_not_differ_from_itself(settings: EvalSettings) -> None:
