@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .agents.events import Event
 from .agents.race import call_off
@@ -21,7 +21,7 @@ from .retrievers.protocol import PassageRetriever
 from .sla.answer import Answer
 from .sla.calibration import Calibration
 from .sla.decision import Decision
-from .sla.errors import QuestionError
+from .sla.errors import ConfigurationError, QuestionError
 from .sla.evidence import Passage
 from .sla.intents import IntentPrediction
 from .sla.mapper import Mapper
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 MAX_QUESTION_CHARACTERS = 20_000
 ProfileLike = str | Path | Profile
+Result = TypeVar("Result")
 
 
 class Engine:
@@ -47,6 +48,7 @@ class Engine:
         self._parts = parts
         self._profile = profile
         self._loop = LoopThread()
+        self._closed = False
 
     @classmethod
     def open(
@@ -91,8 +93,9 @@ class Engine:
         they are more than the plan reads. intent: spares the classifier. Returns within the profile's deadline, with an
         abstention where there is no answer worth giving; where nothing was found also under a profile that does not
         allow to abstain.
-        Raises `QuestionError` for an empty or oversized question, `RunError` when no replica could read, and
-        `UnpricedCallError`, before anything is paid, for a backend without a price under a cost cap.
+        Raises `QuestionError` for what is no question, an empty or an oversized one, `RunError` when no replica could
+        read, `UnpricedCallError`, before anything is paid, for a backend without a price under a cost cap, and
+        `ConfigurationError` once the engine is closed.
         """
         return await QueryRun(self._parts, self._query(question, profile, plan, passages, intent), _ignore).answer()
 
@@ -106,7 +109,7 @@ class Engine:
         intent: IntentPrediction | None = None,
     ) -> Answer:
         """`aask` for synchronous callers, inside or outside a running event loop."""
-        return self._loop.run(self.aask(question, profile, plan=plan, passages=passages, intent=intent))
+        return self._run(self.aask(question, profile, plan=plan, passages=passages, intent=intent))
 
     async def astream(
         self,
@@ -151,7 +154,7 @@ class Engine:
         self, questions: Iterable[str], profile: ProfileLike | None = None, *, concurrency: int = 8
     ) -> list[Answer]:
         """`abatch` for synchronous callers."""
-        return self._loop.run(self.abatch(questions, profile, concurrency=concurrency))
+        return self._run(self.abatch(questions, profile, concurrency=concurrency))
 
     async def aexplain(self, question: str, profile: ProfileLike | None = None) -> Decision:
         """The decision that `question` would get now: the plan, what it was chosen over, and which objective bound.
@@ -162,7 +165,7 @@ class Engine:
 
     def explain(self, question: str, profile: ProfileLike | None = None) -> Decision:
         """`aexplain` for synchronous callers. Nothing is retrieved or read."""
-        return self._loop.run(self.aexplain(question, profile))
+        return self._run(self.aexplain(question, profile))
 
     async def aclassify(self, question: str) -> IntentPrediction:
         """The intent of `question`."""
@@ -171,7 +174,7 @@ class Engine:
 
     def classify(self, question: str) -> IntentPrediction:
         """`aclassify` for synchronous callers."""
-        return self._loop.run(self.aclassify(question))
+        return self._run(self.aclassify(question))
 
     def feedback(self, answer: Answer, correct: bool, path: str | Path) -> None:
         """Append to the JSONL file `path` whether `answer` was right, for `slarag calibrate`. Raises `StorageError`."""
@@ -184,12 +187,16 @@ class Engine:
         return runnable(self)
 
     async def aclose(self) -> None:
-        """Close what the engine opened; twice is fine."""
+        """Close what the engine opened; twice is fine, asking afterwards is refused."""
+        self._closed = True
         await self._parts.aclose()
         await asyncio.to_thread(self._loop.close)
 
     def close(self) -> None:
         """`aclose` for synchronous callers."""
+        if self._closed:
+            return
+        self._closed = True
         self._loop.run(self._parts.aclose())
         self._loop.close()
 
@@ -209,6 +216,19 @@ class Engine:
     ) -> None:
         self.close()
 
+    def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """The result of `work` on the engine's own loop, which is not started again once the engine is closed."""
+        try:
+            self._require_open()
+        except ConfigurationError:
+            work.close()
+            raise
+        return self._loop.run(work)
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise ConfigurationError("the engine is closed", remedy="open another one with Engine.open")
+
     def _query(
         self,
         question: str,
@@ -217,6 +237,7 @@ class Engine:
         passages: Sequence[Passage] | None = None,
         intent: IntentPrediction | None = None,
     ) -> Query:
+        self._require_open()
         return Query(
             question=_checked(question),
             profile=self._profile if profile is None else _profile(profile),
@@ -231,6 +252,8 @@ def _profile(profile: ProfileLike) -> Profile:
 
 
 def _checked(question: str) -> str:
+    if not isinstance(question, str):
+        raise QuestionError(f"the question is of type {type(question).__name__}, not str", remedy="ask in words")
     text = question.strip()
     if not text:
         raise QuestionError("the question is empty", remedy="ask something")

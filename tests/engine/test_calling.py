@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
@@ -12,6 +13,7 @@ from typing import Any, TypedDict
 import pytest
 
 from slarag.agents.events import AnswerEvent, DecisionEvent, IntentEvent, PassagesEvent, ReplicaEvent, VerdictEvent
+from slarag.engine import Engine
 from slarag.feedback import read_feedback
 from slarag.sla.answer import Answer
 from slarag.sla.errors import BackendUnavailableError, ConfigurationError, DataError, QuestionError, StorageError
@@ -48,6 +50,46 @@ def test_the_private_loop_ends_with_the_engine() -> None:
     asked.close()
     asked.close()
     assert set(threading.enumerate()) <= before
+
+
+CALLS: dict[str, Callable[[Engine], object]] = {
+    "ask": lambda engine: engine.ask(QUESTION),
+    "batch": lambda engine: engine.batch([QUESTION]),
+    "explain": lambda engine: engine.explain(QUESTION),
+    "classify": lambda engine: engine.classify(QUESTION),
+    "aask": lambda engine: asyncio.run(engine.aask(QUESTION)),
+    "abatch": lambda engine: asyncio.run(engine.abatch([QUESTION])),
+    "astream": lambda engine: asyncio.run(anext(engine.astream(QUESTION))),  # type: ignore[arg-type]
+    "runnable": lambda engine: engine.as_runnable().invoke(QUESTION),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("used", [False, True])
+def test_a_closed_engine_says_so_and_starts_nothing(call: str, used: bool) -> None:
+    before = set(threading.enumerate())
+    asked = engine()
+    if used:
+        asked.ask(QUESTION)
+    asked.close()
+    with pytest.raises(ConfigurationError, match=r"the engine is closed; open another one with Engine\.open"):
+        CALLS[call](asked)
+    assert set(threading.enumerate()) <= before
+
+
+def test_an_engine_that_was_closed_on_a_loop_is_closed() -> None:
+    asked = engine()
+    asyncio.run(asked.aclose())
+    asked.close()
+    with pytest.raises(ConfigurationError, match="the engine is closed"):
+        asked.ask(QUESTION)
+
+
+@pytest.mark.parametrize("question", [None, 5, b"why?", ["why?"]])
+@pytest.mark.parametrize("call", ["ask", "explain", "classify"])
+def test_what_is_no_text_is_no_question(call: str, question: Any) -> None:
+    with engine() as asked, pytest.raises(QuestionError, match=f"of type {type(question).__name__}, not str"):
+        getattr(asked, call)(question)
 
 
 def test_a_batch_keeps_the_order() -> None:
