@@ -319,7 +319,8 @@ def test_too_many_waiting_are_refused_with_when_to_come_back(
     engine: PoolEngine, runner: asyncio.Runner, client: httpx.AsyncClient
 ) -> None:
     async def use() -> None:
-        held = [engine.submit([1], GenerationOptions(max_tokens=4)) for _ in range(16)]
+        # As many as two batches hold do not wait for others; 16 more may wait.
+        held = [engine.submit([1], GenerationOptions(max_tokens=4)) for _ in range(2 * 64 + 16)]
         for stream in (False, True):
             reply = await client.post("/v1/completions", json={"prompt": "a", "stream": stream})
             assert reply.status_code == 429
@@ -327,6 +328,38 @@ def test_too_many_waiting_are_refused_with_when_to_come_back(
         for sequence in held:
             async for _ in engine.outputs_of(sequence):
                 pass
+
+    runner.run(use())
+
+
+def test_an_idle_pool_takes_what_its_batches_hold_however_few_may_wait(
+    engine: PoolEngine, runner: asyncio.Runner, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "max_waiting", 2)
+
+    async def use() -> None:
+        body = {"prompt": "a", "max_tokens": 2, "ignore_eos": True}
+        replies = await asyncio.gather(*(client.post("/v1/completions", json={**body, "n": 4}) for _ in range(6)))
+        assert {reply.status_code for reply in replies} == {200}
+
+    runner.run(use())
+
+
+def test_a_request_is_taken_whole_or_leaves_no_trace(
+    engine: PoolEngine, runner: asyncio.Runner, client: httpx.AsyncClient
+) -> None:
+    async def use() -> None:
+        finished, tokens = sum(engine.metrics.finished.values()), engine.metrics.prompt_tokens
+        for prompts in ([[1]] * 150, [[1], [2], [9999]]):
+            reply = await client.post("/v1/completions", json={"prompt": prompts, "max_tokens": 2})
+            assert reply.status_code == 400
+        held = [engine.submit([1], GenerationOptions(max_tokens=4)) for _ in range(140)]
+        assert (await client.post("/v1/completions", json={"prompt": "a", "n": 8})).status_code == 429
+        for sequence in held:
+            async for _ in engine.outputs_of(sequence):
+                pass
+        assert sum(engine.metrics.finished.values()) == finished + 140
+        assert engine.metrics.prompt_tokens == tokens + 140
 
     runner.run(use())
 

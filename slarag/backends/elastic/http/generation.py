@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from ..errors import RequestError
 from ..serve.engine import PoolEngine
-from ..serve.sequence import GenerationOptions, Sequence
+from ..serve.sequence import GenerationOptions
 from .answers import Answer, Kind
 from .failures import REFUSALS
 from .schemas import ChatBody, CompletionBody, GenerationBody, TokenizeBody
@@ -100,21 +100,8 @@ async def _answer(
     body: GenerationBody,
     request: Request,
 ) -> Response:
-    answer = Answer(engine, kind, model, _submit_all(engine, jobs), body.n)
+    answer = Answer(engine, kind, model, engine.submit_all(jobs), body.n)
     if body.stream:
         include_usage = body.stream_options is not None and body.stream_options.include_usage
         return StreamingResponse(answer.events(include_usage=include_usage), media_type="text/event-stream")
     return JSONResponse(await answer.whole(request.is_disconnected))
-
-
-def _submit_all(engine: PoolEngine, jobs: Items[tuple[list[int], GenerationOptions]]) -> list[Sequence]:
-    """All or none: when one is refused, those before it are taken back."""
-    submitted: list[Sequence] = []
-    try:
-        for prompt, options in jobs:
-            submitted.append(engine.submit(prompt, options))
-    except BaseException:
-        for sequence in submitted:
-            engine.finish(sequence, "cancelled")
-        raise
-    return submitted

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncGenerator, Callable
+from collections.abc import Sequence as Items
 from dataclasses import replace
 
 import numpy as np
@@ -31,7 +32,7 @@ from .tokenizer import PoolTokenizer
 
 
 class PoolEngine:
-    """A serving pool. max_waiting: requests that may wait; more are refused with `BusyError`."""
+    """A serving pool. max_waiting: answers that may wait for a batch with room; more are refused with `BusyError`."""
 
     def __init__(self, cluster: Cluster, tokenizer: PoolTokenizer, *, max_waiting: int = 1024) -> None:
         self.cluster = cluster
@@ -100,7 +101,17 @@ class PoolEngine:
 
     def submit(self, prompt: list[int], options: GenerationOptions) -> Sequence:
         """Queue a prompt; read its answer with `outputs_of`. Raises `BusyError` or `RequestError`."""
-        self._check(prompt, options)
+        [sequence] = self.submit_all([(prompt, options)])
+        return sequence
+
+    def submit_all(self, jobs: Items[tuple[list[int], GenerationOptions]]) -> list[Sequence]:
+        """Queue prompts that one request asks for, all or none; raises as `submit` does, before any is queued."""
+        for prompt, options in jobs:
+            self._check(prompt, options)
+        self._admit(len(jobs))
+        return [self._queued(prompt, options) for prompt, options in jobs]
+
+    def _queued(self, prompt: list[int], options: GenerationOptions) -> Sequence:
         if options.sampling.temperature and not options.sampling.seed:
             # Drawn here, so that a step that is run again chooses the same token.
             options = replace(options, sampling=replace(options.sampling, seed=secrets.randbits(48)))
@@ -176,13 +187,23 @@ class PoolEngine:
         await asyncio.gather(*self._runs.values(), return_exceptions=True)
         await self.cluster.aclose()
 
-    def _check(self, prompt: list[int], options: GenerationOptions) -> None:
+    def _admit(self, count: int) -> None:
+        """Who gets a place in a batch with its next step holds nobody up, and does not count as waiting."""
         if self.is_draining:
             raise BusyError("the pool is shutting down", remedy="ask another")
-        if self.waiting >= self.max_waiting:
+        places = self._scheduler.max_sequences * self.size
+        if count > places + self.max_waiting:
+            raise RequestError(
+                f"{count} answers are asked for at once, but {places} can run and {self.max_waiting} may wait",
+                remedy="ask for fewer in one request",
+                param="n",
+            )
+        if self.waiting + count > max(0, places - self.running) + self.max_waiting:
             self.metrics.rejected += 1
             wait_s = self.demand.wait_s(self.size)
             raise BusyError(f"{self.waiting} requests wait", remedy="ask again later", wait_s=wait_s)
+
+    def _check(self, prompt: list[int], options: GenerationOptions) -> None:
         layout = self.cluster.layout
         limit = min(layout.config.max_positions, layout.kv_blocks * layout.block_tokens)
         if not prompt:
