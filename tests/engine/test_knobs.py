@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from slarag.agents.events import DecisionEvent, PassagesEvent, ReplicaEvent
+from slarag.backends.reader.backend import EmbeddedReader, PassageReading
+from slarag.backends.reader.store import SHIPPED_MOE
 from slarag.sla.mapper import Mapper
 from slarag.sla.plan import Plan
 from tests.engine.support import CALIBRATION, PASSAGES, QUESTION, engine, profile
@@ -115,6 +117,38 @@ def test_knob_compute_budget() -> None:
         _, _, (model,) = ran(Plan(compute_budget=budget, verification="support"))
         assert [request.compute_budget for request in model.answered] == [budget]
         assert [request.compute_budget for request in model.verified] == [budget]
+
+
+class Metered(EmbeddedReader):
+    """The shipped mixture of experts; `spent` is the share of the full model's FLOPs that each of its readings cost."""
+
+    def __init__(self) -> None:
+        super().__init__(folder=SHIPPED_MOE)
+        self.spent: list[float] = []
+
+    async def read(self, *arguments: Any) -> list[PassageReading]:
+        """Read, and take down what it cost."""
+        read = await super().read(*arguments)
+        self.spent += [one.reading.spent for one in read]
+        return read
+
+
+def test_a_reader_with_a_budget_computes_less_under_a_smaller_one() -> None:
+    async def spent(budget: float) -> list[float]:
+        reader = Metered()
+        plan = Plan(compute_budget=budget, passages=4, verification="support")
+        try:
+            async with engine(reader) as asked:
+                answer = await asked.aask(QUESTION, plan=plan)
+                assert answer.device_seconds > 0
+        finally:
+            await reader.aclose()
+        return reader.spent
+
+    full, half = asyncio.run(spent(1.0)), asyncio.run(spent(0.5))
+    assert min(len(full), len(half)) >= 5, "four passages and a claim"
+    assert full == pytest.approx([1.0] * len(full))
+    assert half == pytest.approx([0.5] * len(half), abs=0.05)
 
 
 def test_a_profile_says_how_low_a_server_may_put_the_budget() -> None:
