@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .attention import attention_in_rows
 from .config import EncoderConfig
-from .depth import Active, choose_active
+from .depth import Active, Choose, choose_active
 from .experts import RoutedFeedForward
 from .labels import Teacher
 from .linear import Linear, linear
@@ -53,6 +53,8 @@ class DynamicLayer(nn.Module):
 
     The residual stream of a post-norm layer passes its norms, so zeroed projections do not make the layer an identity;
     an added layer instead stands behind a gate that starts at zero: x + gate * (layer(x) - x).
+
+    choose: which tokens are active.
     """
 
     def __init__(self, config: EncoderConfig, *, added: bool) -> None:
@@ -68,47 +70,63 @@ class DynamicLayer(nn.Module):
             if config.experts
             else DenseFeedForward(config)
         )
-        self.router = nn.Linear(hidden, config.router_outputs) if config.router_outputs else None
+        self.choose: Choose = choose_active
+        # DLO's router is a direction in the layer's input and nothing else.
+        has_bias = config.skip != "feed_forward"
+        self.router = nn.Linear(hidden, config.router_outputs, bias=has_bias) if config.router_outputs else None
         self.gate = nn.Parameter(torch.zeros(hidden)) if added else None
         if self.router is not None:
             nn.init.normal_(self.router.weight, std=0.02)
-            nn.init.zeros_(self.router.bias)
+            if has_bias:
+                nn.init.zeros_(self.router.bias)
             if config.skip != "none":
                 nn.init.zeros_(self.router.weight[-1])
 
-    def forward(self, x: Tensor, rows: Rows, shares: Tensor | None, teacher: Teacher | None) -> tuple[Tensor, Trace]:
-        """`x` is [tokens, hidden], of `rows`; `shares` [batch] of them are active, None for all.
+    def forward(self, x: Tensor, rows: Rows, counts: Tensor | None, teacher: Teacher | None) -> tuple[Tensor, Trace]:
+        """`x` is [tokens, hidden], of `rows`; `counts` of them, int64 [batch], are active, None for all.
 
         Where no gradient is wanted `x` is changed in place.
         """
         if self.config.skip == "feed_forward":
-            return self._skip_feed_forward(x, rows, shares, teacher)
+            return self._skip_feed_forward(x, rows, counts, teacher)
         logits = self._route(x)
-        active = self._active(logits, rows, shares)
+        active = self._active(logits, rows, counts)
         old, routed = _at(x, active), None if logits is None else _at(logits, active)
         attended = self.attention_norm(old + self._attend(old, x, rows if active is None else active.rows, rows))
         inner, chosen = self._inner(attended, routed)
         new = self._gated(old, self.output_norm(attended + inner))
-        new = self._marked(new, old, routed, rows, teacher)
+        if teacher is not None and routed is not None and self.config.skip != "none":
+            new = teacher.mark(new, old, routed[:, -1], rows=len(rows.sizes))
         return _put(x, active, new), self._trace(logits, routed, chosen, rows, active)
 
     def _skip_feed_forward(
-        self, x: Tensor, rows: Rows, shares: Tensor | None, teacher: Teacher | None
+        self, x: Tensor, rows: Rows, counts: Tensor | None, teacher: Teacher | None
     ) -> tuple[Tensor, Trace]:
+        logits = self._route(x)
+        assert logits is not None
         attended = self.attention_norm(x + self._attend(x, x, rows, rows))
-        logits = self._route(attended)
-        active = self._active(logits, rows, shares)
-        old, routed = _at(attended, active), None if logits is None else _at(logits, active)
-        scale = 1 + GATE_PULL * (torch.sigmoid(-routed[:, -1:].float()) - 0.5) if routed is not None else 1.0
-        inner, chosen = self._inner(old, routed)
-        new = self.output_norm(old + inner * scale)
-        new = self._marked(new, old, routed, rows, teacher)
+        active = self._active(logits, rows, counts)
+        old, routed = _at(attended, active), _at(logits, active)
+        new, chosen = self._fed(old, routed)
+        if teacher is not None and teacher.sees_all and active is not None:
+            whole = self._with_skipped(new, attended, logits, active)
+            teacher.mark(whole, attended, logits[:, -1], rows=len(rows.sizes))
+        elif teacher is not None:
+            new = teacher.mark(new, old, routed[:, -1], rows=len(rows.sizes))
         return self._gated(x, _put(attended, active, new)), self._trace(logits, routed, chosen, rows, active)
 
-    def _marked(self, new: Tensor, old: Tensor, routed: Tensor | None, rows: Rows, teacher: Teacher | None) -> Tensor:
-        if teacher is None or routed is None or self.config.skip == "none":
-            return new
-        return teacher.mark(new, old, routed[:, -1], rows=len(rows.sizes))
+    def _fed(self, tokens: Tensor, routed: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What the feed-forward block makes of `tokens`, and the chosen experts."""
+        scale = 1 + GATE_PULL * (torch.sigmoid(-routed[:, -1:].float()) - 0.5)
+        inner, chosen = self._inner(tokens, routed)
+        return self.output_norm(tokens + inner * scale), chosen
+
+    @torch.no_grad()
+    def _with_skipped(self, new: Tensor, old: Tensor, logits: Tensor, active: Active) -> Tensor:
+        """What the block makes of all tokens `old`: `new` of the active ones, the others run for this only."""
+        others = active.others(len(old))
+        fed, _ = self._fed(old[others], logits[others])
+        return torch.empty_like(old).index_copy(0, active.index, new.to(old.dtype)).index_copy(0, others, fed)
 
     def _route(self, x: Tensor) -> Tensor | None:
         if self.router is None:
@@ -117,10 +135,10 @@ class DynamicLayer(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             return self.router(x.float())
 
-    def _active(self, logits: Tensor | None, rows: Rows, shares: Tensor | None) -> Active | None:
-        if logits is None or shares is None or self.config.skip == "none":
+    def _active(self, logits: Tensor | None, rows: Rows, counts: Tensor | None) -> Active | None:
+        if logits is None or self.config.skip == "none":
             return None
-        return choose_active(logits[:, -1].detach(), shares, rows)
+        return self.choose(logits[:, -1].detach(), counts, rows)
 
     def _attend(self, asking: Tensor, x: Tensor, asking_rows: Rows, rows: Rows) -> Tensor:
         hidden = x.shape[-1]

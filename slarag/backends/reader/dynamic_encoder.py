@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .config import EncoderConfig
-from .depth import DepthSchedule
+from .depth import Choose, DepthSchedule
 from .dynamic import DynamicLayer, Trace
 from .embeddings import Embeddings
 from .flops import Flops
@@ -42,15 +42,26 @@ class DynamicEncoder(nn.Module):
         [batch, length, hidden] and a trace of each layer.
         """
         rows = Rows.of(lengths, ids.shape[1])
-        shares = None
+        counts = None
         if budgets is not None and self.config.skip != "none":
-            shares = self.schedule(self.flops.activity(budgets, lengths))
+            counts = self.schedule.counts(self.flops.activity(budgets, lengths), lengths)
         x = rows.laid(self.embeddings(ids, segments))
         traces: list[Trace] = []
         for index, layer in enumerate(self.layers):
-            x, trace = layer(x, rows, None if shares is None else shares[:, index], teacher)
+            x, trace = layer(x, rows, None if counts is None else counts[:, index], teacher)
             traces.append(trace)
         return rows.padded(x), tuple(traces)
+
+    def choose_by(self, choose: Choose) -> None:
+        """Let `choose` say which tokens are active in each layer, rather than each row's budget.
+
+        Raises `ValueError` where whole layers are skipped: in those each row keeps a token.
+        """
+        if self.config.skip != "feed_forward":
+            raise ValueError(f"a reader with skip {self.config.skip!r} chooses tokens row by row")
+        for layer in self.layers:
+            assert isinstance(layer, DynamicLayer)
+            layer.choose = choose
 
     def spent(self, traces: tuple[Trace, ...], lengths: Tensor) -> Tensor:
         """The share of the full model's FLOPs that each row of a batch cost; float [batch]."""

@@ -31,7 +31,8 @@ def added_positions(num_layers: int, group: int) -> tuple[int, ...]:
 def dynamic_config(
     dense: EncoderConfig, *, group: int = 0, experts: int = 0, top_k: int = 1, shared: float = 0.5, skip: Skip = "none"
 ) -> EncoderConfig:
-    """The dense config expanded after each `group` layers, with `experts` upcycled to share the part `shared`.
+    """The dense config expanded after each `group` layers, with `experts` upcycled to share the part `shared`, which
+    may be nothing.
 
     With a `top_k` of 1 a token costs as much in each layer as in the dense one.
     """
@@ -111,11 +112,14 @@ def _upcycled(layer: Weights, config: EncoderConfig) -> Weights:
     # The units that weigh most are shared: what every token needs is learned once.
     order = (up.norm(dim=1) * down.norm(dim=0)).argsort(descending=True, stable=True)
     common, rest = order[: config.shared_size], order[config.shared_size :]
-    return {
+    shared = {
         "feed_forward.shared_up.weight": up[common],
         "feed_forward.shared_up.bias": bias[common],
         "feed_forward.shared_down.weight": down[:, common],
         "feed_forward.shared_down.bias": layer["down.bias"],
+    }
+    return {
+        **(shared if config.shared_size else {"feed_forward.down_bias": layer["down.bias"]}),
         "feed_forward.expert_up": up[rest].expand(config.experts, -1, -1),
         "feed_forward.expert_up_bias": bias[rest].expand(config.experts, -1),
         "feed_forward.expert_down": down[:, rest].expand(config.experts, -1, -1),

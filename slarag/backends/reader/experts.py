@@ -20,9 +20,10 @@ RunExperts = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class RoutedFeedForward(nn.Module):
-    """Shared inner units and `experts` routed ones of equal size, `top_k` of them for each token.
+    """`shared` inner units of all tokens and `experts` routed ones of equal size, `top_k` of them for each token.
 
-    run_experts: runs the routed ones where their weights are not in this module.
+    Without shared units the bias of what they would give is left. run_experts: runs the routed ones where their weights
+    are not in this module.
     """
 
     run_experts: RunExperts | None = None
@@ -30,10 +31,11 @@ class RoutedFeedForward(nn.Module):
     def __init__(self, hidden: int, shared: int, expert: int, experts: int, top_k: int) -> None:
         super().__init__()
         self.top_k = top_k
-        if min(shared, expert, experts, top_k) < 1 or top_k > experts:
-            raise ValueError(f"{shared} shared units, {experts} experts of {expert}, top {top_k}: each is at least 1")
-        self.shared_up = Linear(hidden, shared)
-        self.shared_down = Linear(shared, hidden)
+        if shared < 0 or min(expert, experts, top_k) < 1 or top_k > experts:
+            raise ValueError(f"{shared} shared units, {experts} experts of {expert}, top {top_k}: too few")
+        self.shared_up = Linear(hidden, shared) if shared else None
+        self.shared_down = Linear(shared, hidden) if shared else None
+        self.down_bias = None if shared else nn.Parameter(torch.zeros(hidden))
         self.expert_up = nn.Parameter(torch.empty(experts, expert, hidden))
         self.expert_up_bias = nn.Parameter(torch.zeros(experts, expert))
         self.expert_down = nn.Parameter(torch.empty(experts, hidden, expert))
@@ -48,13 +50,22 @@ class RoutedFeedForward(nn.Module):
         """
         probability, chosen = logits.float().softmax(-1).topk(self.top_k, dim=-1)
         weight = probability / probability.sum(-1, keepdim=True).detach()
-        x = x.to(self.shared_up.weight.dtype)
-        output = self.shared_down(F.gelu(self.shared_up(x)))
+        x, output = self._common(x)
         if self.run_experts is not None:
             return output + self.run_experts(x, chosen, weight.to(x.dtype)), chosen
         return output + self._routed(x, chosen, weight), chosen
 
+    def _common(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """`x` in the precision that it is computed in, and what every token gets of it."""
+        if self.shared_up is None or self.shared_down is None:
+            assert self.down_bias is not None
+            return x.to(self.down_bias.dtype), self.down_bias
+        x = x.to(self.shared_up.weight.dtype)
+        return x, self.shared_down(F.gelu(self.shared_up(x)))
+
     def _routed(self, x: Tensor, chosen: Tensor, weight: Tensor) -> Tensor:
+        if not len(x):
+            return x
         order = chosen.reshape(-1).argsort(stable=True)
         counts = torch.bincount(chosen.reshape(-1), minlength=len(self.expert_up)).tolist()
         token = order // self.top_k

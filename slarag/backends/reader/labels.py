@@ -1,7 +1,8 @@
 """What teaches the routers which tokens a layer may leave alone.
 
-Neither way runs a layer a second time: the labels come from the one pass that is made anyway, over the tokens that were
-active in it.
+Neither way runs a token through a layer a second time: labels of loss come from the one pass that is made anyway, over
+the tokens that were active in it; labels of similarity are of all tokens, and those that a feed-forward block skips
+pass it forwards once, for their label only (DLO as released runs every token again).
 """
 
 from __future__ import annotations
@@ -16,7 +17,15 @@ LabelKind = Literal["loss", "similarity"]
 
 
 class Teacher(Protocol):
-    """Watches what layers do to tokens, and trains their null logits."""
+    """Watches what layers do to tokens, and trains their null logits.
+
+    sees_all: whether it is to see the tokens, too, that are not active.
+    """
+
+    @property
+    def sees_all(self) -> bool:
+        """See the class."""
+        ...
 
     def mark(self, new: Tensor, old: Tensor, null: Tensor, rows: int) -> Tensor:
         """`new` again; `old`, `new` [tokens, hidden] before and after a layer, `null` [tokens] its null logits.
@@ -33,11 +42,16 @@ class Teacher(Protocol):
 class SimilarityTeacher:
     """DLO's labels (arXiv 2407.11030, section 3): the tokens that change least, over all layers, are to be skipped.
 
-    capacity: the share of (token, layer) pairs labelled active; the trainer anneals it from 1.
+    The tokens of all layers are compared, those that a layer did not run included: a quantile over the active ones
+    alone would make the capacity smaller twice. capacity: the share of (token, layer) pairs labelled active; the
+    trainer anneals it from 1. labelled: of the last batch, the share of each layer's tokens that were labelled active.
     """
+
+    sees_all = True
 
     def __init__(self, capacity: float = 1.0) -> None:
         self.capacity = capacity
+        self.labelled: Tensor | None = None
         self._seen: list[tuple[Tensor, Tensor]] = []
 
     def mark(self, new: Tensor, old: Tensor, null: Tensor, rows: int) -> Tensor:
@@ -51,11 +65,13 @@ class SimilarityTeacher:
         """The mean binary cross-entropy between the routers and the labels of the batch."""
         if not self._seen:
             return None
-        similarity = torch.cat([seen for seen, _ in self._seen])
+        similarities = [similarity for similarity, _ in self._seen]
         null = torch.cat([logits for _, logits in self._seen])
         self._seen = []
-        threshold = similarity.quantile(self.capacity)
-        return F.binary_cross_entropy_with_logits(-null, (similarity <= threshold).float())
+        threshold = torch.cat(similarities).quantile(self.capacity)
+        labels = [(similarity <= threshold).float() for similarity in similarities]
+        self.labelled = torch.stack([each.mean() for each in labels])
+        return F.binary_cross_entropy_with_logits(-null, torch.cat(labels))
 
 
 class LossTeacher:
@@ -65,6 +81,8 @@ class LossTeacher:
     al., 2017, of a token's update instead of a weight). A null logit learns minus its logarithm, standardised over
     all layers and tokens, so one threshold compares layers.
     """
+
+    sees_all = False
 
     def __init__(self, weight: float = 1.0, decay: float = 0.98) -> None:
         self.weight = weight
@@ -86,6 +104,15 @@ class LossTeacher:
         self._note(float(logs.mean()), float(logs.var(correction=0)))
         target = (self.mean - logs) / max(self.variance, 1e-6) ** 0.5
         return self.weight * (null.float() - target.clamp(-4, 4)) / len(null)
+
+    def state(self) -> Tensor:
+        """What it knows of saliency so far, float64; for `restore`."""
+        return torch.tensor([self.mean, self.variance, self._marks], dtype=torch.float64)
+
+    def restore(self, state: Tensor) -> None:
+        """Go on from `state`."""
+        self.mean, self.variance, marks = state.tolist()
+        self._marks = int(marks)
 
     def _note(self, mean: float, variance: float) -> None:
         # The first marks are few: a plain mean of them, before the moving one has enough to stand on.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from pydantic import ValidationError
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -34,6 +36,8 @@ _ALLOCATOR = {
     "OMP_NUM_THREADS": "1",
 }
 _EXAMPLES = "examples.safetensors"
+_LESSONS = "lessons."
+_LAYER = re.compile(r"encoder\.layers\.(\d+)\.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +72,7 @@ def train_reader(recipe: Recipe, data: Path, run: Path, report: Callable[[str], 
     return run / "weights.safetensors"
 
 
-class _Run:
+class TrainingRun:
     """One process of a training run."""
 
     def __init__(self, rank: int, recipe: Recipe, run: Path) -> None:
@@ -77,13 +81,16 @@ class _Run:
         self.model.encoder.embeddings.requires_grad_(False)
         self.lessons = DepthLessons(recipe.model, self.model, recipe.seed)
         self.parameters = self.model.trainable()
-        self.gradients = torch.zeros(sum(p.numel() for p in self.parameters.values()) + 1)
+        count = sum(p.numel() for p in self.parameters.values())
+        shared = torch.zeros(count + 1 + len(self.lessons.labelled))
+        self.gradients, self.agreed = shared[:count], shared[count:]
+        self._shared = shared
         at = 0
         for parameter in self.parameters.values():
             parameter.grad = self.gradients[at : at + parameter.numel()].view_as(parameter)
             at += parameter.numel()
         self.optimizer = torch.optim.AdamW(
-            _parameter_groups(self.parameters, recipe),
+            parameter_groups(self.parameters, recipe, layered=self.lessons.is_published),
             lr=recipe.learning_rate,
             betas=(0.9, 0.98),
             fused=True,
@@ -93,30 +100,39 @@ class _Run:
     def step(self, batch: TrainingBatch, share: float) -> float:
         """One optimiser step; `share` is this process's view of the schedule, the mean over processes holds."""
         self.gradients.zero_()
-        budgets = self.lessons.budgets(self.progress.step, len(batch.ids))
+        budgets = self.lessons.budgets(self.progress.step, batch.lengths)
+        teacher = self.lessons.teacher(budgets)
         with torch.autocast("cpu", torch.bfloat16):
-            output = self.model(batch.ids, batch.segments, batch.lengths, budgets, self.lessons.teacher)
+            output = self.model(batch.ids, batch.segments, batch.lengths, budgets, teacher)
             loss = batch_loss(output, batch)
             extra = self.lessons.extra_loss(output)
             if budgets is not None and self.recipe.model.distilled > 0:
                 loss = loss + self.recipe.model.distilled * matching_loss(output, self._full(batch), _claims(batch))
         (loss if extra is None else loss + extra).backward()
-        self.lessons.after(self.progress.step, share, output.traces)
-        self.gradients[-1] = share
-        dist.all_reduce(self.gradients)
-        self.gradients /= self.recipe.processes
-        share = float(self.gradients[-1])
-        norm = float(self.gradients[:-1].norm())
-        if norm > 1.0:
-            self.gradients[:-1] /= norm
-        rate = self.recipe.learning_rate * _schedule(share, self.recipe.warmup)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["scale"]
-        self.optimizer.step()
+        self.lessons.after(self.progress.step, output.traces)
+        share = self._agree(share)
+        self._update(self.recipe.learning_rate * _schedule(share, self.recipe.warmup))
         loss_value = float(loss.detach())
         mean = loss_value if self.progress.step == 0 else 0.98 * self.progress.loss + 0.02 * loss_value
         self.progress = replace(self.progress, step=self.progress.step + 1, share=share, loss=mean)
         return loss_value
+
+    def _agree(self, share: float) -> float:
+        """Take the processes' mean of gradients, of what lessons go by, and of `share`, which is returned."""
+        self.agreed[0], self.agreed[1:] = share, self.lessons.labelled
+        dist.all_reduce(self._shared)
+        self._shared /= self.recipe.processes
+        self.lessons.agree(self.agreed[1:].clone())
+        return float(self.agreed[0])
+
+    def _update(self, rate: float) -> None:
+        """Change the parameters against their gradients, of a norm of at most 1, with the learning rate `rate`."""
+        norm = float(self.gradients.norm())
+        if norm > 1.0:
+            self.gradients /= norm
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["scale"] * self.lessons.rate(group["layer"])
+        self.optimizer.step()
 
     @torch.no_grad()
     def _full(self, batch: TrainingBatch) -> ReaderOutput:
@@ -130,6 +146,7 @@ class _Run:
         for parameter, moments in self.optimizer.state.items():
             for kind, value in moments.items():
                 state[f"{kind}.{names[id(parameter)]}"] = value
+        state |= {f"{_LESSONS}{name}": value for name, value in self.lessons.state().items()}
         temporary = self.folder / "checkpoint.tmp"
         save_file(state, temporary, metadata={"progress": json.dumps(vars(self.progress))})
         os.replace(temporary, self.folder / "checkpoint.safetensors")
@@ -146,6 +163,8 @@ class _Run:
             for name, parameter in self.parameters.items():
                 kinds = ("step", "exp_avg", "exp_avg_sq")
                 self.optimizer.state[parameter] = {kind: state[f"{kind}.{name}"] for kind in kinds}
+        kept = {name.removeprefix(_LESSONS): value for name, value in state.items() if name.startswith(_LESSONS)}
+        self.lessons.restore(kept)
         self.progress = read_progress(self.folder)
 
 
@@ -182,21 +201,29 @@ def _claims(batch: TrainingBatch) -> Tensor:
     return batch.labels.any(-1)
 
 
-def _parameter_groups(parameters: dict[str, torch.nn.Parameter], recipe: Recipe) -> list[dict[str, Any]]:
-    """Matrices decay, vectors do not; routers and gates start from nothing and learn faster."""
-    fast = [p for name, p in parameters.items() if ".router." in name or name.endswith(".gate")]
-    known = {id(p) for p in fast}
-    others = [p for p in parameters.values() if id(p) not in known]
-    return [
-        {"params": [p for p in others if p.ndim > 1], "weight_decay": recipe.weight_decay, "scale": 1.0},
-        {"params": [p for p in others if p.ndim == 1], "weight_decay": 0.0, "scale": 1.0},
-        {"params": fast, "weight_decay": 0.0, "scale": recipe.model.fast_rate},
-    ]
+def parameter_groups(
+    parameters: dict[str, torch.nn.Parameter], recipe: Recipe, *, layered: bool
+) -> list[dict[str, Any]]:
+    """The optimiser's groups: matrices decay, biases and vectors do not; routers and gates learn faster from nothing.
+
+    layered: whether each layer's weights are groups of their own; `layer` is its number, None for the other groups.
+    """
+    groups: dict[tuple[int | None, bool, float], dict[str, Any]] = {}
+    for name, parameter in parameters.items():
+        is_fast = ".router." in name or name.endswith(".gate")
+        # The experts' biases are stacked to a matrix, and biases all the same.
+        decays = parameter.ndim > 1 and not is_fast and not name.endswith("bias")
+        found = _LAYER.match(name) if layered and not is_fast else None
+        layer = int(found.group(1)) if found is not None else None
+        scale = recipe.model.fast_rate if is_fast else 1.0
+        empty = {"params": [], "weight_decay": recipe.weight_decay * decays, "scale": scale, "layer": layer}
+        groups.setdefault((layer, decays, scale), empty)["params"].append(parameter)
+    return list(groups.values())
 
 
 def _train_process(rank: int, recipe: Recipe, folder: Path, report: Callable[[str], None]) -> None:
     _join_group(rank, recipe, folder)
-    run = _Run(rank, recipe, folder)
+    run = TrainingRun(rank, recipe, folder)
     run.resume()
     data = load_examples(folder)
     steps = list(plan_batches(data.lengths, recipe.batch_tokens, recipe.processes, recipe.seed))
@@ -241,12 +268,20 @@ def _schedule(share: float, warmup: float) -> float:
 
 
 def _settle_recipe(recipe: Recipe, run: Path) -> None:
-    path, text = run / "recipe.json", recipe.model_dump_json(indent=1)
-    if path.exists() and path.read_text(encoding="utf-8") != text:
+    path = run / "recipe.json"
+    if path.exists() and not _is_recipe(recipe, path.read_text(encoding="utf-8")):
         raise ConfigurationError(
             f"{str(path)!r} holds another recipe", remedy="choose a new run folder, or remove this one"
         )
-    path.write_text(text, encoding="utf-8")
+    path.write_text(recipe.model_dump_json(indent=1), encoding="utf-8")
+
+
+def _is_recipe(recipe: Recipe, text: str) -> bool:
+    """Whether `text` says what `recipe` does; fields that its version did not have yet have their defaults."""
+    try:
+        return Recipe.model_validate_json(text) == recipe
+    except ValidationError:
+        return False
 
 
 def _save_arrays(data: EncodedExamples, path: Path) -> None:

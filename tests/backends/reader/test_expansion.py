@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from slarag.backends.reader.expansion import added_positions, dynamic_config, expanded
+from slarag.backends.reader.experts import RoutedFeedForward
 from slarag.backends.reader.model import ReaderOutput
 from slarag.backends.reader.rows import Rows
+from slarag.backends.reader.storage import packed, unpacked
 
 from .dynamic_models import SMALL, batch, dense, dynamic, encoder_of
 
@@ -21,6 +23,8 @@ def _assert_alike(actual: ReaderOutput, expected: ReaderOutput) -> None:
         {"group": 2},
         {"experts": 3, "top_k": 1},
         {"experts": 4, "top_k": 2, "shared": 0.25},
+        {"experts": 3, "shared": 0.0},
+        {"group": 2, "experts": 2, "top_k": 2, "shared": 0.0, "skip": "layer"},
         {"group": 1, "experts": 2, "skip": "layer"},
         {"group": 2, "skip": "feed_forward"},
     ],
@@ -80,3 +84,20 @@ def test_the_last_layer_has_no_successor_to_mix_with() -> None:
     weights = expanded(source.state_dict(), dynamic_config(SMALL, group=2), "linear")
     name = "encoder.layers.{}.qkv.weight"
     torch.testing.assert_close(weights[name.format(5)], source.state_dict()[name.format(3)])
+
+
+def test_a_reader_whose_experts_share_nothing_is_stored_and_read_again() -> None:
+    reader = dynamic(experts=2, shared=0.0)
+    again = dynamic(dense(1), experts=2, shared=0.0)
+    found = again.load_state_dict(unpacked(packed(reader.stored(), "bfloat16")), strict=False)
+    assert not found.unexpected_keys
+    assert all(name.startswith("encoder.embeddings.") for name in found.missing_keys)
+    again.encoder.embeddings.load_state_dict(reader.encoder.embeddings.state_dict())
+    with torch.no_grad():
+        torch.testing.assert_close(again(*batch()).support, reader(*batch()).support, atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize("sizes", [{"shared": -1}, {"experts": 0}, {"top_k": 4}])
+def test_a_block_without_experts_is_refused(sizes: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="too few"):
+        RoutedFeedForward(8, **{"shared": 0, "expert": 4, "experts": 3, "top_k": 1, **sizes})

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from slarag.backends.reader.store import load_reader
+from slarag.backends.reader.store import SHIPPED_MOE, load_reader
 from slarag.backends.training.pipeline import make_reader
 from slarag.backends.training.recipe import Recipe
+from slarag.backends.training.start import ModelRecipe, initial_reader
 from slarag.backends.training.trainer import read_progress, train_reader
 from slarag.sla.errors import ConfigurationError
 
@@ -113,3 +114,29 @@ def test_a_run_folder_of_another_recipe_is_refused(data: Path, tmp_path: Path) -
     (tmp_path / "recipe.json").write_text("{}")
     with pytest.raises(ConfigurationError, match="another recipe"):
         train_reader(_recipe(), data, tmp_path, str)
+
+
+@pytest.mark.parametrize(("conflict", "told"), [({"group": 2}, "group"), ({"experts": 8}, "experts"), ({}, "skip")])
+def test_a_start_that_is_dynamic_already_keeps_its_form(conflict: dict[str, int], told: str) -> None:
+    skip = {} if told == "skip" else {"skip": "layer"}
+    with pytest.raises(ConfigurationError, match=f"the recipe's {told} is"):
+        initial_reader(ModelRecipe.model_validate({"start": str(SHIPPED_MOE), **skip, **conflict}), 0)
+
+
+def test_a_dynamic_start_may_be_described_as_it_is() -> None:
+    for said in ({}, {"group": 3, "experts": 4}):
+        model = ModelRecipe.model_validate({"start": str(SHIPPED_MOE), "skip": "layer", **said})
+        assert initial_reader(model, 0).encoder.config.experts == 4
+
+
+def test_the_reader_that_recipes_start_from_is_the_dense_one() -> None:
+    assert not initial_reader(ModelRecipe(start="reader"), 0).encoder.config.is_dynamic
+
+
+def test_a_run_of_an_older_version_goes_on_with_the_fields_that_it_lacks(data: Path, tmp_path: Path) -> None:
+    run, recipe = tmp_path / "run", _recipe(epochs=1)
+    run.mkdir()
+    kept = json.loads(recipe.model_dump_json())
+    del kept["model"]["capacity_steps"]
+    (run / "recipe.json").write_text(json.dumps(kept))
+    assert train_reader(recipe, data, run, str).exists()
