@@ -80,7 +80,8 @@ class Models:
 
     def _charge(self, what: str, result: AnswerResult | VerifyResult) -> None:
         try:
-            self._budget.charge(what, result.usd, result.usage.device_seconds)
+            usage = result.usage
+            self._budget.charge(what, result.usd, usage.device_seconds, reused_readings=usage.reused_readings)
         except CostCapError as error:
             self.capped = error
 

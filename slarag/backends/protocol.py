@@ -19,11 +19,15 @@ AnswerKind = Literal["span", "yes_no", "list", "sentence"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Usage:
-    """What a call used. device_seconds: accelerator or CPU time, of a shared batch the call's own part."""
+    """What a call used. device_seconds: accelerator or CPU time, of a shared batch the call's own part.
+
+    reused_readings: passages whose reading the backend still held, so that they are in no other figure.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     device_seconds: float = 0.0
+    reused_readings: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -73,8 +73,10 @@ def report_lines(report: Sequence[ObjectiveResult]) -> Text:
 def _facts(answer: Answer) -> Text:
     plan = answer.decisions[-1].plan.key if answer.decisions else "none"
     steps = f" after {len(answer.decisions)} decisions" if len(answer.decisions) > 1 else ""
+    # Only the answer that cost nothing: within a question, steps read the same passages as a matter of course.
+    held = " (readings held from before)" if answer.reused_readings and not answer.device_seconds else ""
     return Text(
         f"  confidence {answer.confidence:.0%} · {answer.intent.top} · plan {plan}{steps} · "
-        f"{dollars(answer.usd)} · profile {answer.profile}",
+        f"{dollars(answer.usd)}{held} · profile {answer.profile}",
         style="dim",
     )

@@ -21,9 +21,11 @@ class Answer:
     text: the answer, "" when abstained. abstain_reason: why, "" when answered. best_text: the best candidate found,
     given or not, "" if there was none. confidence: calibrated probability that `best_text` is right. citations: exact
     spans of the sources. decisions: the plans that ran, in order. report: each objective of `profile`. usd: cost,
-    None when a call had no price. device_seconds: of all model calls. timings_ms: wall time by stage, `total` among
-    them. passages: what the answer was read from. retrieved: what retrieval came to, best first, read or not, of the
-    last round's first replica. features: what `confidence` was made from, None when there was no candidate.
+    None when a call had no price. device_seconds: of all model calls. reused_readings: passages that a model had read
+    before, for an earlier question or step, and still held; they are in no cost, so a question that is repeated may
+    cost 0. timings_ms: wall time by stage, `total` among them. passages: what the answer was read from. retrieved: what
+    retrieval came to, best first, read or not, of the last round's first replica. features: what `confidence` was made
+    from, None when there was no candidate.
     """
 
     question: str
@@ -43,6 +45,7 @@ class Answer:
     retrieved: tuple[Passage, ...] = ()
     profile: str = ""
     features: ConfidenceFeatures | None = None
+    reused_readings: int = 0
 
     def __post_init__(self) -> None:
         if self.abstained and self.text:
@@ -69,6 +72,7 @@ class Answer:
             "report": [result.to_dict() for result in self.report],
             "usd": self.usd,
             "device_seconds": self.device_seconds,
+            "reused_readings": self.reused_readings,
             "timings_ms": dict(self.timings_ms),
             "passages": [asdict(passage) for passage in self.passages],
             "retrieved": [passage.passage_id for passage in self.retrieved],

@@ -11,11 +11,12 @@ from .errors import CostCapError, UnpricedCallError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Charge:
-    """One entry of the ledger. usd is None for a call without a price."""
+    """One entry of the ledger. usd is None for a call without a price. reused_readings: what it did not pay for."""
 
     what: str
     usd: float | None
     device_seconds: float = 0.0
+    reused_readings: int = 0
 
 
 class Budget:
@@ -52,6 +53,11 @@ class Budget:
         """The sum of device time, seconds."""
         return sum(charge.device_seconds for charge in self._charges)
 
+    @property
+    def reused_readings(self) -> int:
+        """How many readings were held by a backend and cost nothing."""
+        return sum(charge.reused_readings for charge in self._charges)
+
     def elapsed_s(self) -> float:
         """Seconds since the budget was opened."""
         return self._clock() - self.opened_at
@@ -73,7 +79,7 @@ class Budget:
         """Whether a charge of `usd` would stay within the cap."""
         return self.cap_usd is None or self.spent_usd + usd <= self.cap_usd + 1e-12
 
-    def charge(self, what: str, usd: float | None, device_seconds: float = 0.0) -> None:
+    def charge(self, what: str, usd: float | None, device_seconds: float = 0.0, *, reused_readings: int = 0) -> None:
         """Enter a charge; under a cap an unpriced one raises `UnpricedCallError`, one that passes it `CostCapError`.
 
         The charge is entered in every case: the money is gone, and the report must say so.
@@ -81,7 +87,7 @@ class Budget:
         if usd is not None and usd < 0:
             raise ValueError(f"a charge cannot be negative: {what!r} {usd!r}")
         affordable = usd is None or self.affords(usd)
-        self._charges.append(Charge(what=what, usd=usd, device_seconds=device_seconds))
+        self._charges.append(Charge(what=what, usd=usd, device_seconds=device_seconds, reused_readings=reused_readings))
         if self.cap_usd is None:
             return
         if usd is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import threading
 import time
 from typing import Any
@@ -13,8 +14,12 @@ from langchain_core.documents import Document
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.retrievers import BaseRetriever
 from pydantic import PrivateAttr
+from rich.console import Console, RenderableType
 
 from slarag.backends.chat import ChatBackend
+from slarag.backends.reader.backend import EmbeddedReader
+from slarag.backends.router import RouterBackend
+from slarag.cli.answer_view import answer_view
 from slarag.retrievers.foreign import ForeignRetriever
 from slarag.sla.answer import Answer
 from slarag.sla.errors import BackendTimeoutError, UnpricedCallError
@@ -200,3 +205,31 @@ def test_a_backend_that_cannot_tell_its_load_still_answers() -> None:
 
     with engine(Dumb()) as asked:
         assert asked.ask(QUESTION).text
+
+
+def printed(renderable: RenderableType) -> str:
+    out = io.StringIO()
+    Console(file=out, width=140).print(renderable)
+    return out.getvalue()
+
+
+def test_a_question_that_is_asked_again_says_why_it_cost_nothing() -> None:
+    async def ask() -> list[Answer]:
+        reader = EmbeddedReader()
+        try:
+            async with engine(RouterBackend([reader])) as asked:
+                plan = Plan(passages=4)
+                answers = [await asked.aask(QUESTION, plan=plan) for _ in range(2)]
+                reader.forget()
+                return [*answers, await asked.aask(QUESTION, plan=plan)]
+        finally:
+            await reader.aclose()
+
+    first, again, forgotten = asyncio.run(ask())
+    assert [answer.reused_readings for answer in (first, again, forgotten)] == [0, 4, 0]
+    assert again.usd == again.device_seconds == 0
+    assert first.usd
+    assert forgotten.usd
+    assert again.to_dict()["reused_readings"] == 4
+    assert "readings held from before" in printed(answer_view(again))
+    assert "readings held from before" not in printed(answer_view(first))

@@ -40,11 +40,12 @@ DEFAULT_PRICE = Price(usd_per_device_second=USD_PER_DEVICE_SECOND)
 
 @dataclass(frozen=True, slots=True)
 class PassageReading:
-    """The reading of one passage, the tokens and the device time that it cost (0 when it was read before)."""
+    """The reading of one passage, the tokens and the device time that it cost (0 when it is a reused one)."""
 
     reading: Reading
     tokens: int
     device_seconds: float
+    is_reused: bool = False
 
 
 class EmbeddedReader:
@@ -52,7 +53,8 @@ class EmbeddedReader:
 
     folder: a trained reader's folder, the shipped one by default. threads: of the matrix products; None for torch's own
     number, the cores or what OMP_NUM_THREADS says. price: None means unpriced calls. cached_pairs: readings held, so
-    that one query reads no pair twice; 0 turns that off. The model is loaded at the first call or by `open`.
+    that no pair is read and paid for twice, within a query or by a repeated one, whose usage then counts them as
+    reused; 0 turns that off. The model is loaded at the first call or by `open`.
     """
 
     def __init__(
@@ -185,7 +187,7 @@ class EmbeddedReader:
     async def _read_one(self, first: str, passage: str, deadline: float | None, budget: float) -> PassageReading:
         held = self._cache.get(first, passage, budget)
         if held is not None:
-            return PassageReading(held, 0, 0.0)
+            return PassageReading(held, 0, 0.0, is_reused=True)
         assert self._windower is not None
         assert self._batcher is not None
         windows = self._windower.windows(first, passage, budget)
@@ -231,4 +233,5 @@ def _usage(readings: Sequence[PassageReading]) -> Usage:
     return Usage(
         input_tokens=sum(reading.tokens for reading in readings),
         device_seconds=sum(reading.device_seconds for reading in readings),
+        reused_readings=sum(reading.is_reused for reading in readings),
     )

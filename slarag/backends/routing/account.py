@@ -42,5 +42,6 @@ class Account:
             input_tokens=self._usage.input_tokens + cost.usage.input_tokens,
             output_tokens=self._usage.output_tokens + cost.usage.output_tokens,
             device_seconds=self._usage.device_seconds + cost.usage.device_seconds,
+            reused_readings=self._usage.reused_readings + cost.usage.reused_readings,
         )
         self._usd = None if self._usd is None or cost.usd is None else self._usd + cost.usd

@@ -75,7 +75,8 @@ def test_a_pair_is_paid_for_once(untrained_folder: Path) -> None:
         await reader.aclose()
         assert first.usd == pytest.approx(2.0 * first.usage.device_seconds)
         assert first.usd
-        assert second.usd == 0
+        assert first.usage.reused_readings == 0
+        assert (second.usd, second.usage.reused_readings) == (0, len(PASSAGES))
         assert third.usage.input_tokens == first.usage.input_tokens
         assert second.candidates == first.candidates
 
