@@ -41,12 +41,12 @@ def resize(  # noqa: PLR0913 - one parameter an option
     clients: Annotated[int, typer.Option(min=1, metavar="N", help="That ask without pause.")] = 8,
     repeats: Annotated[int, typer.Option(min=1, metavar="N", help="Of scaling up and down; the median counts.")] = 3,
     device: Annotated[
-        str | None,
+        str,
         typer.Option(
             metavar="PROFILE",
-            help="Measure also on devices that behave as this accelerator: ascend_910b, h200 or a YAML file.",
+            help="What simulated devices behave as: ascend_910b, h200 or a YAML file.",
         ),
-    ] = None,
+    ] = "ascend_910b",
     time_scale: Annotated[
         float, typer.Option(min=0.001, metavar="X", help="Seconds here for one of the simulated device's.")
     ] = 150.0,
@@ -58,13 +58,13 @@ def resize(  # noqa: PLR0913 - one parameter an option
 
     That is a cold restart, a further replica, a second pool, and its own parts taken away one after the other. Prints
     latencies, the throughput kept, failed requests, the peak of memory, and the bytes moved against the lower bound.
-    With --device it prints what simulated devices keep of their throughput as well: there copies do not take processor
-    time from the model, as long as --time-scale is large enough for this host.
+    Simulated devices follow: there copies do not take processor time from the model, as long as --time-scale is large
+    enough for this host. simulated_late_share tells: the share by which steps took too long, near 0 where it kept up.
     """
     from ..backends.elastic.resize_bench.run import run
     from ..backends.elastic.resize_bench.settings import PARTS, QUICK_PARTS, BenchSettings
 
-    simulated = None if device is None else simulated_device(device, time_scale)
+    simulated = simulated_device(device, time_scale)
     if unknown := sorted(set(only or ()).difference(PARTS)):
         raise ConfigurationError(f"there is no part {unknown[0]!r}", remedy=f"name one of {', '.join(PARTS)}")
     parts = cast("tuple[Part, ...]", tuple(only)) if only else (QUICK_PARTS if quick else PARTS)

@@ -146,6 +146,7 @@ def test_what_cannot_be_is_refused_before_anything_starts(
     cli("pool", "serve", "--device", "abacus").refused(2, "abacus", "h200")
     cli("pool", "serve", "--autoscale", "--max-devices", "2", "-n", "3").refused(2, "3 devices", "--max-devices")
     cli("pool", "serve", tmp_path, "--device", "abacus").refused(2, "abacus", "h200")
+    cli("pool", "bench", "resize", tmp_path, "--device", "abacus").refused(2, "abacus", "ascend_910b")
     cli("pool", "simulate", "--trace", tmp_path / "none.jsonl").refused(2, "none.jsonl")
 
 

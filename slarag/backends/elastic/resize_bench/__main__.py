@@ -9,10 +9,14 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
+from ..pacing import SimulatedDevice, load_device_profile
 from .run import run
-from .settings import PARTS, BenchSettings
+from .settings import DEVICE, PARTS, TIME_SCALE, BenchSettings
+
+_SETTINGS = ("clients", "answer_tokens", "long_tokens", "kv_blocks", "standbys", "repeats", "warm_seconds")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -21,12 +25,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--from", dest="size", type=int, default=2)
     parser.add_argument("--to", dest="target", type=int, default=3)
-    defaults = BenchSettings(model=Path())
-    for name in ("clients", "answer_tokens", "long_tokens", "kv_blocks", "standbys", "repeats", "warm_seconds"):
-        default = getattr(defaults, name)
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+    defaults = {each.name: each.default for each in fields(BenchSettings)}
+    for name in _SETTINGS:
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(defaults[name]), default=defaults[name])
+    parser.add_argument("--device", default=DEVICE, help="a profile's name or file, for the simulated part")
+    parser.add_argument("--time-scale", type=float, default=TIME_SCALE)
     parser.add_argument("--only", dest="parts", nargs="+", choices=PARTS, default=PARTS)
-    json.dump(run(BenchSettings(**vars(parser.parse_args(arguments)))), sys.stdout, indent=2)
+    given = vars(parser.parse_args(arguments))
+    device = SimulatedDevice(profile=load_device_profile(given.pop("device")), time_scale=given.pop("time_scale"))
+    json.dump(run(BenchSettings(simulated=device, **given)), sys.stdout, indent=2)
     sys.stdout.write("\n")
 
 

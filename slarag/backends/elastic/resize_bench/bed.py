@@ -77,11 +77,14 @@ class Bed:
         failed, refused, memory = load.failed, load.refused, PeakMemory(self.engines)
         async with memory.watched():
             started = time.monotonic()
+            before = started - _RATE_SECONDS
+            p99 = load.gap_p99(before, started)
             await do()
             ended = time.monotonic()
-            await asyncio.sleep(max(_AFTER_SECONDS, _MIN_SPAN_SECONDS - (ended - started)))
-        before, until = started - _RATE_SECONDS, max(ended, started + _MIN_SPAN_SECONDS)
-        rate, p99 = load.rate(before, started), load.gap_p99(before, started)
+            until = max(ended, started + _MIN_SPAN_SECONDS)
+            # What is on its way at the end of the span counts when it has come.
+            await asyncio.sleep(until - ended + max(_AFTER_SECONDS, 2 * (p99 or 0.0)))
+        rate = load.rate(before, started)
         return Change(
             seconds=ended - started,
             throughput_kept=load.rate(started, until) / rate if rate else None,

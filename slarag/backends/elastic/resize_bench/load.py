@@ -18,15 +18,15 @@ _BACK_OFF_SECONDS = 0.01
 class Load:
     """engines: those that take requests, in turn; none for as long as nothing serves.
 
-    tokens: when each came, seconds on the monotonic clock. gaps: (when it ended, seconds). failed: answers cut short.
-    refused: requests that were turned away, for whatever reason.
+    tokens: since when each was waited for and when it came, seconds on the monotonic clock. gaps: (when it ended,
+    seconds). failed: answers cut short. refused: requests that were turned away, for whatever reason.
     """
 
     engines: list[PoolEngine]
     clients: int
     prompt_tokens: int
     answer_tokens: int
-    tokens: list[float] = field(default_factory=list[float])
+    tokens: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
     gaps: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
     done: int = 0
     failed: int = 0
@@ -45,8 +45,17 @@ class Load:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def rate(self, start: float, end: float) -> float:
-        """Tokens per second between two times."""
-        return sum(start <= at < end for at in self.tokens) / (end - start)
+        """Tokens per second between two times, each spread evenly over the time that it took.
+
+        A step brings a token for each of its answers at once: counted when they come, a span of a few steps would seem
+        to have more or fewer of them by chance.
+        """
+        shares = (
+            (min(at, end) - max(since, start)) / (at - since)
+            for since, at in self.tokens
+            if since < end and at > start and at > since
+        )
+        return sum(shares) / (end - start)
 
     def longest_gap(self, start: float, end: float) -> float:
         """The longest wait for a token that ended between two times, seconds."""
@@ -72,11 +81,12 @@ class Load:
 
     async def _answer(self, engine: PoolEngine, prompt: list[int]) -> None:
         sequence = engine.submit(prompt, GenerationOptions(max_tokens=self.answer_tokens, ignore_eos=True))
-        before, finish = None, None
+        since, before, finish = time.monotonic(), None, None
         async for output in engine.outputs_of(sequence):
             now, finish = time.monotonic(), output.finish
             if output.token is not None:
-                self.tokens.append(now)
+                self.tokens.append((since, now))
+                since = now
                 if before is not None:
                     self.gaps.append((now, now - before))
                 before = now

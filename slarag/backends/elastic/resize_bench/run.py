@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from .bed import Change
-from .scenarios import Resized, baseline, cold_restart, elastic, middle
+from .scenarios import Resized, baseline, cold_restart, elastic, middle, simulated
 from .settings import ABLATION, BenchSettings, Part
 
 SCHEMA = 1
+Figures = dict[str, dict[str, Any]]
+"""Value, unit, low, high and n by name."""
 
 
 def run(settings: BenchSettings) -> dict[str, Any]:
@@ -29,85 +31,85 @@ def run(settings: BenchSettings) -> dict[str, Any]:
     }
 
 
-async def _figures(settings: BenchSettings) -> dict[str, Any]:
+async def _figures(settings: BenchSettings) -> Figures:
     cold = await cold_restart(settings)
-    figures = {
-        "cold_restart_ms": _figure([1000 * cold.seconds], "ms"),
-        "cold_restart_failed_requests": _figure([cold.failed], "requests"),
-    }
+    figures = _cold_figures(cold)
     for part in settings.parts:
-        figures |= await _part(part, settings, cold)
+        figures |= await _part(part, settings, cold.up)
     return figures
 
 
-async def _part(part: Part, settings: BenchSettings, cold: Change) -> dict[str, Any]:
+async def _part(part: Part, settings: BenchSettings, cold: Change) -> Figures:
     if part == "resize":
-        return dict(_elastic_figures(await elastic(settings, settings.options(settings.size)), cold))
+        return _figures_of(await elastic(settings, settings.options(settings.size)), cold)
     if part == "no_standby":
         forked = settings.without_standby()
-        return _named("no_standby_", _up_figures(await elastic(forked, forked.options(settings.size)), cold))
+        return _named("no_standby_", _figures_of(await elastic(forked, forked.options(settings.size)), cold))
     if part == "simulated":
         return await _on_simulated_devices(settings)
     if part == "ablation":
         return await _ablation(replace(settings, repeats=1), cold)
-    return _named(f"{part}_", _change_figures([await baseline(part, settings)], cold))
+    return _named(f"{part}_", _figures_of([await baseline(part, settings)], cold))
 
 
-async def _on_simulated_devices(settings: BenchSettings) -> dict[str, Any]:
-    if settings.simulated is None:
-        return {}
+async def _on_simulated_devices(settings: BenchSettings) -> Figures:
+    """Simulated devices, and where nothing else measures it, what this host's own keep of their throughput."""
+    figures: Figures = {}
+    if "resize" not in settings.parts:
+        figures = _kept_figures(await elastic(settings, settings.options(settings.size)))
     options = replace(settings.options(settings.size), simulated=settings.simulated)
-    return _named("simulated_", _simulated_figures(await elastic(settings, options)))
+    runs, late = await simulated(settings, options)
+    return figures | _named("simulated_", {**_own_figures(runs), "late_share": _figure([late], "")})
 
 
-async def _ablation(settings: BenchSettings, cold: Change) -> dict[str, Any]:
-    figures: dict[str, Any] = {}
+async def _ablation(settings: BenchSettings, cold: Change) -> Figures:
+    figures: Figures = {}
     for number, name in enumerate(ABLATION, start=1):
         options = replace(settings.options(settings.size), without=ABLATION[:number])
-        figures |= _named(f"ablation_{number}_{name}_", _up_figures(await elastic(settings, options), cold))
+        figures |= _named(f"ablation_{number}_{name}_", _figures_of(await elastic(settings, options), cold))
     return figures
 
 
-def _elastic_figures(runs: list[Resized], cold: Change) -> Iterator[tuple[str, dict[str, Any]]]:
-    downs = [done.down for done in runs]
-    yield from _up_figures(runs, cold).items()
-    yield "scale_down_ms", _figure([1000 * down.seconds for down in downs], "ms")
-    yield "scale_down_over_cold_restart", _figure([down.seconds / cold.seconds for down in downs], "")
-    yield "scale_down_gap_over_p99", _figure([down.gap_over_p99 for down in downs], "")
-    failed = sum(done.up.failed + done.down.failed + done.long_failed for done in runs)
-    refused = sum(done.up.refused + done.down.refused for done in runs)
-    yield "failed_requests", _figure([failed], "requests")
-    yield "refused_requests", _figure([refused], "requests")
-    yield "bytes_moved", _figure([done.up_status.bytes_moved for done in runs], "bytes")
-    yield "bytes_lower_bound", _figure([done.up_status.bytes_lower_bound for done in runs], "bytes")
+def _cold_figures(cold: Resized) -> Figures:
+    own = _own_figures([cold])
+    for nothing in ("gap_over_p99", "scale_down_gap_over_p99"):  # no answer lasts until after it
+        del own[nothing]
+    return {"cold_restart_ms": own.pop("scale_up_ms"), **_named("cold_restart_", own)}
 
 
-def _simulated_figures(runs: list[Resized]) -> dict[str, dict[str, Any]]:
+def _figures_of(runs: list[Resized], cold: Change) -> Figures:
+    """A way to resize, and how it compares with a cold restart."""
+    return {
+        **_own_figures(runs),
+        "scale_up_over_cold_restart": _figure([done.up.seconds / cold.seconds for done in runs], ""),
+        "scale_down_over_cold_restart": _figure([done.down.seconds / cold.seconds for done in runs], ""),
+        "peak_memory_over_cold_restart": _figure([done.up.peak_bytes / cold.peak_bytes for done in runs], ""),
+    }
+
+
+def _own_figures(runs: list[Resized]) -> Figures:
+    failed = [done.up.failed + done.down.failed + done.long_failed for done in runs]
+    return {
+        "scale_up_ms": _figure([1000 * done.up.seconds for done in runs], "ms"),
+        "scale_down_ms": _figure([1000 * done.down.seconds for done in runs], "ms"),
+        **_kept_figures(runs),
+        "gap_over_p99": _figure([done.up.gap_over_p99 for done in runs], ""),
+        "scale_down_gap_over_p99": _figure([done.down.gap_over_p99 for done in runs], ""),
+        "failed_requests": _figure([sum(failed)], "requests"),
+        "refused_requests": _figure([sum(done.up.refused + done.down.refused for done in runs)], "requests"),
+        "bytes_moved": _figure([done.bytes_moved for done in runs], "bytes"),
+        "bytes_lower_bound": _figure([done.bytes_lower_bound for done in runs], "bytes"),
+    }
+
+
+def _kept_figures(runs: list[Resized]) -> Figures:
     return {
         "throughput_kept": _figure([done.up.throughput_kept for done in runs], ""),
         "scale_down_throughput_kept": _figure([done.down.throughput_kept for done in runs], ""),
-        "gap_over_p99": _figure([done.up.gap_over_p99 for done in runs], ""),
-        "scale_up_ms": _figure([1000 * done.up.seconds for done in runs], "ms"),
-        "failed_requests": _figure([sum(d.up.failed + d.down.failed + d.long_failed for d in runs)], "requests"),
     }
 
 
-def _up_figures(runs: list[Resized], cold: Change) -> dict[str, dict[str, Any]]:
-    return _change_figures([done.up for done in runs], cold)
-
-
-def _change_figures(changes: list[Change], cold: Change) -> dict[str, dict[str, Any]]:
-    return {
-        "scale_up_ms": _figure([1000 * change.seconds for change in changes], "ms"),
-        "scale_up_over_cold_restart": _figure([change.seconds / cold.seconds for change in changes], ""),
-        "throughput_kept": _figure([change.throughput_kept for change in changes], ""),
-        "gap_over_p99": _figure([change.gap_over_p99 for change in changes], ""),
-        "peak_memory_over_cold_restart": _figure([change.peak_bytes / cold.peak_bytes for change in changes], ""),
-        "scale_up_failed_requests": _figure([sum(change.failed for change in changes)], "requests"),
-    }
-
-
-def _named(prefix: str, figures: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def _named(prefix: str, figures: Figures) -> Figures:
     return {prefix + name: figure for name, figure in figures.items()}
 
 
