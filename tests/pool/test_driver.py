@@ -35,6 +35,8 @@ class ImitatedVllm:
             return httpx.Response(503)
         if request.url.path == "/metrics":
             return httpx.Response(200, text=self.metrics())
+        if request.url.path == "/is_scaling_elastic_ep":
+            return httpx.Response(200, json={"is_scaling_elastic_ep": False})
         body = json.loads(request.content)
         self.bodies.append(body)
         self.is_switching = True

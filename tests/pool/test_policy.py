@@ -128,6 +128,13 @@ def test_nothing_is_decided_while_a_resize_runs_and_limits_hold() -> None:
     assert [quiet.decide(seen(devices=4, now=5.0 * step)).devices for step in range(20)][-1] == 2
 
 
+@pytest.mark.parametrize(("cache_used", "least"), [(0.0, 1), (0.4, 2), (0.6, 3), (0.95, 4)])
+def test_a_pool_does_not_shrink_to_where_its_cache_has_no_room(cache_used: float, least: int) -> None:
+    policy = ForecastPolicy(MODEL, OBJECTIVES, PolicyLimits(ceiling=5))
+    wanted = [policy.decide(seen(devices=4, now=5.0 * at, cache_used=cache_used)).devices for at in range(20)][-1]
+    assert wanted == least
+
+
 def test_standbys_follow_the_forecast() -> None:
     slow = replace(MODEL, boot_s=60.0)
     policy = ForecastPolicy(slow, OBJECTIVES, PolicyLimits(ceiling=20, most_standbys=6))

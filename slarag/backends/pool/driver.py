@@ -1,9 +1,11 @@
 """Pools that a policy can drive, over vLLM's HTTP: slarag's own and a vLLM cluster with elastic expert parallelism.
 
-Handled of vLLM 0.33: while it switches, every path but `/health` answers 503; a scale-up sets its counters back to
-zero; requests of removed ranks are aborted unless they are drained; the call to scale returns only when it is done, and
-there is no way back from one that failed. Attainment comes from its histograms of the time to the first token and of
-the mean time per further token of a request.
+Handled of vLLM 0.33: while it switches, whoever asked for that, every path but `/health` answers 503; a scale-up sets
+its counters back to zero; requests of removed ranks are aborted unless they are drained; the call to scale returns only
+when it is done, and there is no way back from one that failed. So after a call that failed the size is doubted: the
+pool is asked until nothing switches any more, and then counted. slarag's pool answers 408 to a call whose time is over,
+and the resize goes on. Attainment comes from vLLM's histograms of the time to the first token and of the mean time per
+further token of a request.
 """
 
 from __future__ import annotations
@@ -12,18 +14,19 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import httpx
 
-from ...sla.errors import BackendReplyError, BackendUnavailableError
+from ...sla.errors import BackendError, BackendReplyError, BackendUnavailableError
 from .observation import Observation, Switch, Target
 from .prometheus import Samples
 from .service import Objectives
 
 _UNAVAILABLE = 503
 _RUNNING, _WAITING = "vllm:num_requests_running", "vllm:num_requests_waiting"
-_DEVICES, _STANDBYS = "slarag:devices", "slarag:standbys"
+_CACHE = "vllm:kv_cache_usage_perc"
+_DEVICES, _STANDBYS, _RESIZES = "slarag:devices", "slarag:standbys", "slarag:is_resizing"
 _FINISHED = "vllm:request_success_total"
 _TTFT = "vllm:time_to_first_token_seconds"
 _ITL = ("vllm:request_time_per_output_token_seconds", "vllm:inter_token_latency_seconds")
@@ -50,8 +53,9 @@ class HttpPool:
 
     devices: how many it has now; slarag's pool says it itself, vLLM does not. token: for slarag's control calls.
     objectives: that requests are counted by. takes_standbys: it is told how many standbys to keep, as slarag's pool
-    understands and vLLM does not. drain_timeout_s: how long requests of a leaving device may go on (vLLM). clock: in
-    seconds, from any moment on. Raises `BackendUnavailableError` when it cannot be reached.
+    understands and vLLM does not. drain_timeout_s: how long requests of a leaving device may go on (vLLM). poll_s:
+    between two questions whether a resize goes on whose call failed. clock: in seconds, from any moment on. Raises
+    `BackendUnavailableError` when it cannot be reached.
     """
 
     def __init__(  # noqa: PLR0913 - one parameter a setting
@@ -63,6 +67,7 @@ class HttpPool:
         objectives: Objectives | None = None,
         takes_standbys: bool = False,
         drain_timeout_s: float = 120.0,
+        poll_s: float = 0.5,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -71,9 +76,12 @@ class HttpPool:
         self._objectives = objectives or Objectives()
         self._takes_standbys = takes_standbys
         self._drain_timeout_s = drain_timeout_s
+        self._poll_s = poll_s
         self._devices = devices
         self._target = devices
         self._resize: asyncio.Task[None] | None = None
+        self._doubted: frozenset[int] | None = None
+        self._is_switched_by_others = False
         self._before: Samples | None = None
         self._switches: list[Switch] = []
         self._clock = clock
@@ -87,14 +95,15 @@ class HttpPool:
         samples = await self._samples()
         before = self._before or samples or Samples()
         if samples is None:
+            self._is_switched_by_others = not self._is_resizing
             samples = before
         else:
-            self._before = samples
+            self._take(samples)
         return self._observation(now, interval_s, before, samples)
 
     async def scale(self, target: Target) -> None:
         """See `PoolDriver.scale`; a resize that runs is not interrupted, and the call is then refused."""
-        if self._is_resizing:
+        if self._is_resizing or self._is_switched_by_others:
             raise BackendUnavailableError("a resize is running", remedy="ask again when it is done")
         self._target = target.devices
         self._resize = asyncio.create_task(self._scale(target))
@@ -121,13 +130,55 @@ class HttpPool:
             self.error = None if reply.is_success else f"status {reply.status_code}: {reply.text[:200]}"
         except httpx.HTTPError as error:
             self.error = f"{type(error).__name__}: {error}"
-        if self.error is None:
-            self._devices = target.devices
-            if source != target.devices:
-                seconds = self._clock() - asked_at
-                self._switches.append(Switch(source=source, target=target.devices, seconds=seconds, standbys=standbys))
-        else:
-            self._target = self._devices
+        size = target.devices if self.error is None else await self._size_afterwards(source, target.devices)
+        self._devices = self._target = size
+        if source != size == target.devices:
+            self.error = None
+            seconds = self._clock() - asked_at
+            self._switches.append(Switch(source=source, target=size, seconds=seconds, standbys=standbys))
+
+    async def _size_afterwards(self, source: int, target: int) -> int:
+        """What a failed call has left, once nothing switches any more; doubted where the pool does not tell."""
+        while (told := await self._scaling()) is None or told.get("is_scaling_elastic_ep"):  # noqa: ASYNC110
+            await asyncio.sleep(self._poll_s)
+        if isinstance(size := told.get("size"), int):
+            return size
+        self._doubted = frozenset({source, target})
+        return source
+
+    async def _scaling(self) -> dict[str, Any] | None:
+        """What the pool says of its resize, nothing where it does not know the call; None while it cannot be asked."""
+        try:
+            samples = await self._samples()
+            if samples is None:
+                return None
+            if samples.totals.get(_DEVICES) == 0:
+                # Asking a pool that sleeps would wake it.
+                return {"size": 0}
+            reply = await self._client.post("/is_scaling_elastic_ep")
+        except (httpx.HTTPError, BackendError):
+            return None
+        if reply.status_code == _UNAVAILABLE:
+            return None
+        return _object_in(reply) if reply.is_success else {}
+
+    def _take(self, samples: Samples) -> None:
+        """Keep what the pool counts, and how many devices it has by that, where it tells or there is doubt."""
+        self._before = samples
+        if self._is_resizing:
+            return
+        if self._is_switched_by_others and self._doubted is None:
+            self._doubted = frozenset()
+        self._is_switched_by_others = False
+        engines = samples.series.get(_RUNNING, 0)
+        if _DEVICES in samples.totals:
+            # A pool that tells its size may have changed it on its own: it woke up, or lost a device for good.
+            self._devices = self._target = round(samples.get(_DEVICES))
+            self._is_switched_by_others = samples.get(_RESIZES) > 0
+        elif self._doubted is not None and (engines > 1 or engines in self._doubted):
+            # Of vLLM's engines each has its own counters, unless they are behind servers of their own.
+            self._devices = self._target = engines
+        self._doubted = None
 
     @property
     def _standbys(self) -> int | None:
@@ -152,9 +203,6 @@ class HttpPool:
         finished = seen.since(before, _FINISHED)
         in_flight = seen.get(_RUNNING) + seen.get(_WAITING)
         arrivals = finished + in_flight - before.get(_RUNNING) - before.get(_WAITING)
-        if not self._is_resizing and _DEVICES in seen.totals:
-            # A pool that tells its size may have changed it on its own: it woke up, or lost a device for good.
-            self._devices = self._target = round(seen.get(_DEVICES))
         switches, self._switches = tuple(self._switches), []
         return Observation(
             now=now,
@@ -167,7 +215,8 @@ class HttpPool:
             finished=round(finished),
             met=round(finished * self._met_share(before, seen)),
             interval_s=interval_s,
-            is_resizing=self._is_resizing,
+            cache_used=min(1.0, seen.mean(_CACHE)),
+            is_resizing=self._is_resizing or self._is_switched_by_others,
             switches=switches,
         )
 
@@ -177,3 +226,12 @@ class HttpPool:
         itls = (seen.share_within(before, name, self._objectives.itl_s) for name in _ITL)
         itl = next((share for share in itls if share is not None), None)
         return (1.0 if ttft is None else ttft) * (1.0 if itl is None else itl)
+
+
+def _object_in(reply: httpx.Response) -> dict[str, Any]:
+    """The JSON object of a reply; an empty one where it holds none."""
+    try:
+        body: Any = reply.json()
+    except ValueError:
+        return {}
+    return cast("dict[str, Any]", body) if isinstance(body, dict) else {}

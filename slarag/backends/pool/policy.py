@@ -23,6 +23,7 @@ _LEAST_RATE = 1e-3
 _MOST_SIZES = 24
 _WORTH_IT = 1.02
 _STANDBY_DEVIATIONS = 2.0
+_FULL_CACHE = 0.9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,7 +115,7 @@ class ForecastPolicy:
         request_s = 1 / float(throughput(self._model, self._demand.lengths, np.ones(1))[0])
         costs = (sizes + self._allowance.price(request_s) * misses) * self._horizon_s(seen)
         costs += self._switch_seconds(seen.devices, sizes)
-        costs[~self._serves_more(seen.devices, sizes)] = np.inf
+        costs[~self._serves_more(seen.devices, sizes) | self._overfills(seen, sizes)] = np.inf
         return int(sizes[costs.argmin()]) if np.isfinite(costs).any() else seen.devices
 
     def _serves_more(self, now: int, sizes: Floats) -> NDArray[np.bool_]:
@@ -122,6 +123,10 @@ class ForecastPolicy:
         lengths = self._demand.lengths
         at_present = throughput(self._model, lengths, np.array([float(max(1, now))]))
         return (sizes <= max(1, now)) | (throughput(self._model, lengths, sizes) > _WORTH_IT * at_present)
+
+    def _overfills(self, seen: Observation, sizes: Floats) -> NDArray[np.bool_]:
+        """Whether a smaller size would have next to no room for what is cached now: answers would be computed again."""
+        return (sizes < seen.devices) & (seen.cache_used * seen.devices > _FULL_CACHE * sizes)
 
     def _backlog_s(self, seen: Observation) -> float:
         """Work of the prompts that have no device yet."""

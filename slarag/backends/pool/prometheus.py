@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -13,16 +14,21 @@ _BUCKET = "_bucket"
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """What a server counts. totals: by name, labels added up. buckets: of histograms, count by upper bound."""
+    """What a server counts. totals: by name, labels added up. buckets: of histograms, count by upper bound.
+
+    series: by name, how many have labels of their own; an engine of vLLM has its own.
+    """
 
     totals: Mapping[str, float] = field(default_factory=dict[str, float])
     buckets: Mapping[str, Mapping[float, float]] = field(default_factory=dict[str, dict[float, float]])
+    series: Mapping[str, int] = field(default_factory=dict[str, int])
 
     @classmethod
     def read(cls, text: str) -> Samples:
         """Read a page of metrics; lines that are no samples are passed over."""
         totals: dict[str, float] = {}
         buckets: dict[str, dict[float, float]] = {}
+        series: Counter[str] = Counter()
         for name, labels, value in _SAMPLE.findall(text):
             bound = _BOUND.search(labels)
             if bound and name.endswith(_BUCKET):
@@ -30,11 +36,16 @@ class Samples:
                 counts[float(bound[1])] = counts.get(float(bound[1]), 0.0) + float(value)
             else:
                 totals[name] = totals.get(name, 0.0) + float(value)
-        return cls(totals, buckets)
+                series[name] += 1
+        return cls(totals, buckets, series)
 
     def get(self, name: str) -> float:
         """A sample, 0 where there is none."""
         return self.totals.get(name, 0.0)
+
+    def mean(self, name: str) -> float:
+        """A sample's mean over all that have it, 0 where there is none."""
+        return self.get(name) / max(1, self.series.get(name, 0))
 
     def since(self, before: Samples, name: str) -> float:
         """A counter's increase; one that is lower than before was set back, and all of it is new."""

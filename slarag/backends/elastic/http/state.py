@@ -142,6 +142,7 @@ def _gauges(engine: ServedPool) -> dict[str, float]:
         "vllm:kv_cache_usage_perc": engine.cache_used,
         "slarag:devices": engine.size,
         "slarag:standbys": engine.cluster.standbys,
+        "slarag:is_resizing": engine.resizing.status.is_running,
         "slarag:placement_epoch": engine.cluster.placement.epoch,
         "slarag:is_simulated": engine.cluster.options.simulated is not None,
     }
