@@ -28,7 +28,7 @@ from slarag.backends.reader.store import SHIPPED_MOE
 from slarag.backends.training.sources import Row, read_rows
 from slarag.sla.errors import SlaragError
 from slarag.sla.evidence import Passage
-from slarag.sla.matching import best_f1
+from slarag.sla.matching import best_f1, normalise_answer
 
 OVERLOAD = 2.0
 IN_FLIGHT = 24
@@ -141,8 +141,14 @@ def _question(row: Row, options: argparse.Namespace, deadline: float | None) -> 
 
 
 def _is_valid(answered: Answered, text: str) -> bool:
-    spans = [(one.text, span) for one in answered.combined.candidates for span in one.spans]
-    return bool(spans) and all(0 <= span.start < span.end <= len(text) for _, span in spans)
+    """Whether each candidate is what stands at its first span in `text`, and its other spans say the same."""
+    candidates = answered.combined.candidates
+    found = [(one.text, [text[max(0, span.start) : span.end] for span in one.spans]) for one in candidates]
+    return bool(found) and all(spans and said == spans[0] and _agree(spans) for said, spans in found)
+
+
+def _agree(texts: Sequence[str]) -> bool:
+    return all(texts) and len({normalise_answer(text) for text in texts}) == 1
 
 
 def _figures(rounds: dict[str, list[_Round]], rate: float) -> dict[str, Figure]:

@@ -1,12 +1,14 @@
 """Which experts a reader uses, layer by layer, and whether that differs between its tasks.
 
-    python bench/routing.py --task NAME=FILE --task NAME=FILE [--limit N] [--reader FOLDER] [--plot FILE.png] [--json]
+    python bench/routing.py --task NAME=FILE --task NAME=FILE [--limit N] [--budget B] [--reader FOLDER]
+        [--plot FILE.png] [--json]
 
 FILE holds question rows (`question`, `context`) or claim rows (`claim`, `evidence`). `min_share_NAME` and
 `max_share_NAME` are the least and the greatest share of a layer's active tokens that an expert of it takes in that
 task, `min_share` and `max_share` over all tasks together, `difference_NAME_NAME` the share of the tokens that would
-have to go elsewhere for one task to be routed as the other (total variation, mean over the layers). The plot shows
-every expert's share.
+have to go elsewhere for one task to be routed as the other (total variation, mean over the layers), with the least and
+the greatest over the layers. Tokens that a --budget skips in a layer count in none of its shares. The plot shows every
+expert's share.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import argparse
 import itertools
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +43,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=500, help="rows of each task, drawn by --seed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--reader", type=Path, default=SHIPPED_MOE, help="default: the mixture that ships")
+    parser.add_argument("--budget", type=float, default=1.0, help="compute budget of every row")
     parser.add_argument("--plot", type=Path, help="where the picture goes")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -47,10 +51,11 @@ def main() -> None:
     model, _ = load_reader(options.reader)
     if not isinstance(model.encoder, DynamicEncoder) or not model.encoder.config.experts:
         parser.error(f"the reader in {str(options.reader)!r} has no experts")
-    counts = {name: _counts(model, _pairs(file, options), options.threads) for name, file in _tasks(options, parser)}
+    tasks = _tasks(options, parser)
+    counts = {name: _counts(model, _pairs(file, options), options) for name, file in tasks}
     if options.plot is not None:
         _plot({name: _shares(count) for name, count in counts.items()}, options.plot)
-    workload = {"reader": options.reader.name, "rows": options.limit, "tasks": list(counts)}
+    workload = {"reader": options.reader.name, "rows": options.limit, "budget": options.budget, "tasks": list(counts)}
     show(document(workload, _figures(counts)), as_json=options.json)
 
 
@@ -72,8 +77,8 @@ def _texts(row: Row) -> tuple[str, str]:
     return (row["claim"], row["evidence"]) if "claim" in row else (row["question"], row["context"])
 
 
-def _counts(model: Reader, pairs: list[tuple[str, str]], threads: int) -> npt.NDArray[np.int64]:
-    """Tokens that each expert of each layer takes, [layers, experts]."""
+def _counts(model: Reader, pairs: list[tuple[str, str]], options: argparse.Namespace) -> npt.NDArray[np.int64]:
+    """Active tokens that each expert of each layer takes, [layers, experts]."""
     assert isinstance(model.encoder, DynamicEncoder)
     layers = model.encoder.layers
     taken = np.zeros((len(layers), model.encoder.config.experts), np.int64)
@@ -85,9 +90,9 @@ def _counts(model: Reader, pairs: list[tuple[str, str]], threads: int) -> npt.ND
         return hook
 
     hooks = [layer.register_forward_hook(count(at)) for at, layer in enumerate(layers)]
-    read = ReadFunction(model, threads)
+    read = ReadFunction(model, options.threads)
     for batch in window_batches(pairs):
-        read([window for _, window in batch])
+        read([replace(window, budget=options.budget) for _, window in batch])
     for hook in hooks:
         hook.remove()
     return taken
