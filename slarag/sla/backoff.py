@@ -19,7 +19,7 @@ import numpy.typing as npt
 from .cells import THRESHOLDS
 from .intents import INTENTS, Intent
 from .plan import Plan
-from .work import calls, readings
+from .work import calls, work
 
 Vector = npt.NDArray[np.float64]
 
@@ -32,6 +32,7 @@ PLAN_TERMS = (
     "dense",
     "log2_replicas",
     "support",
+    "left_out",
 )
 CROSSED_INTENTS: tuple[Intent, ...] = ("yes_no", "comparison", "multi_hop", "list", "explanation")
 QUALITY_TERMS = (
@@ -90,7 +91,7 @@ class Backoff:
 
     def device_seconds(self, plan: Plan) -> float:
         """Expected device time of one question."""
-        return self.seconds_per_reading * readings(plan)
+        return self.seconds_per_reading * work(plan)
 
     def latency_p50_ms(self, plan: Plan, device_seconds: float) -> float:
         """Expected median latency on an idle machine."""
@@ -130,6 +131,7 @@ def _plan_terms(plan: Plan) -> tuple[float, ...]:
         float(plan.retrieval == "dense"),
         math.log2(plan.replicas),
         float(plan.verification == "support"),
+        1 - plan.compute_budget,
     )
 
 
@@ -167,6 +169,7 @@ def _prior_quality() -> tuple[float, ...]:
         "lexical": -0.06,
         "dense": -0.05,
         "log2_replicas": 0.01,
+        "left_out": -0.06,
         "multi_hop:extra_hop": 0.06,
         "comparison:extra_hop": 0.03,
         "multi_hop:log2_passages": 0.02,

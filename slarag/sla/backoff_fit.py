@@ -12,7 +12,7 @@ from .backoff import PRIOR, Backoff, curve_terms, quality_terms, time_terms
 from .cells import Cell
 from .intents import Intent
 from .plan import Plan
-from .work import readings
+from .work import work
 
 Vector = npt.NDArray[np.float64]
 
@@ -57,7 +57,7 @@ def _fit_times(cells: Sequence[Cell], plans: Mapping[str, Plan], prior: Backoff)
     factors.
     """
     n = np.array([float(cell.n) for cell in cells])
-    per_reading = np.array([max(cell.device_seconds, 1e-9) / readings(plans[cell.plan]) for cell in cells])
+    per_reading = np.array([max(cell.device_seconds, 1e-9) / work(plans[cell.plan]) for cell in cells])
     median = np.array([max(cell.latency_p50_ms, 0.1) for cell in cells])
     x = np.stack([time_terms(plans[cell.plan], cell.device_seconds) for cell in cells]) / median[:, None]
     scale = np.array([1 / 100, 1 / 100, 1 / 100, 1.0])

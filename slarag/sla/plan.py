@@ -78,7 +78,7 @@ class Plan:
         settled = f"-x{self.replicas}{self.arbitration}" if self.replicas > 1 else ""
         more = f"-e{self.escalations}" if self.escalations else ""
         less = f"-c{self.compute_budget:g}" if self.compute_budget < 1 else ""
-        return f"{self.retrieval}-p{self.passages}-h{self.hops}{rerank}{settled}-{self.verification}{more}{less}"
+        return f"{self.retrieval}-p{self.passages}-h{self.hops}{rerank}{settled}-{self.verification}{less}{more}"
 
     @property
     def shape(self) -> tuple[int, int, bool, Arbitration, Verification]:
@@ -110,8 +110,10 @@ class Plan:
 
 
 def default_plan_space() -> tuple[Plan, ...]:
-    """The plans that the shipped calibration measured: single readings, and replicas on a hybrid base."""
-    return (*_single_plans(), *_replicated_plans())
+    """The plans that the shipped calibration measured: single readings, some of them within a compute budget, and
+    replicas on a hybrid base.
+    """
+    return (*_single_plans(), *_spared_plans(), *_replicated_plans())
 
 
 def _single_plans() -> Iterator[Plan]:
@@ -120,6 +122,11 @@ def _single_plans() -> Iterator[Plan]:
         methods, (1, 3, 6, 12), (False, True), (1, 2), ("span", "support")
     ):
         yield Plan(retrieval=method, passages=passages, rerank=rerank, hops=hops, verification=check)
+
+
+def _spared_plans() -> Iterator[Plan]:
+    for passages, budget in product((1, 3, 6), (0.8, 0.6)):
+        yield Plan(retrieval="hybrid", passages=passages, compute_budget=budget)
 
 
 def _replicated_plans() -> Iterator[Plan]:

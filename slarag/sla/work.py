@@ -11,13 +11,17 @@ _HOP = 0.5  # a retrieval round's worth in readings: less than the smallest step
 
 
 def readings(plan: Plan) -> int:
-    """Pairs of question and passage that the plan's models read when nothing stops it early: what device time grows
-    with.
+    """Pairs of question and passage that the plan's models read when nothing stops it early.
 
     What a reranker has read is not read again for the answer.
     """
     kept = sum(plan.replica(index).passages for index in range(plan.replicas))
     return kept * (RERANK_WIDTH if plan.rerank else 1) + checks(plan)
+
+
+def work(plan: Plan) -> float:
+    """Readings, each as the share of a full one that the plan's compute budget leaves: what device time grows with."""
+    return readings(plan) * plan.compute_budget
 
 
 def checks(plan: Plan) -> int:
@@ -32,7 +36,7 @@ def calls(plan: Plan) -> int:
 
 def size(plan: Plan) -> float:
     """What orders plans by how much they do: readings first, then retrieval rounds."""
-    return readings(plan) + _HOP * (plan.hops - 1)
+    return work(plan) + _HOP * (plan.hops - 1)
 
 
 def is_larger(plan: Plan, than: Plan) -> bool:

@@ -337,3 +337,13 @@ class TestOrderOfPlans:
     def test_more_of_anything_is_larger(self, more: dict[str, object]) -> None:
         plan = Plan(retrieval="hybrid", passages=4)
         assert is_larger(replace(plan, **more), plan)  # type: ignore[arg-type]
+
+
+def test_a_compute_budget_makes_a_plan_smaller_and_cheaper() -> None:
+    whole, spared = Plan(passages=3), Plan(passages=3, compute_budget=0.6)
+    assert spared in SPACE
+    assert size(spared) < size(whole)
+    assert size(Plan(passages=1)) < size(spared)
+    expected = CALIBRATION.backoff
+    assert expected.device_seconds(spared) == pytest.approx(0.6 * expected.device_seconds(whole))
+    assert (expected.f1(spared) < expected.f1(whole)).all()
