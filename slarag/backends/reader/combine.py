@@ -13,7 +13,10 @@ from .reading import Reading, ReadSpan
 from .store import ReaderSettings
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])|\n\s*\n")
-_LINK_TARGET = re.compile(r"\]\([^()\s]*\)")
+_LINK = re.compile(r"(?P<open>\[)[^\[\]]*(?P<target>\]\([^()\s]*\))")
+_BLANK_LINE = re.compile(r"\n\s*\n")
+_EDGE = " \t\n\r"
+MOST_SPANS = 3
 LIST_SHARE = 0.35
 
 
@@ -42,11 +45,12 @@ def combine(
     """
     logits = [answer_logit(reading, settings) for reading in readings]
     answerability = {p.passage_id: _sigmoid(logit) for p, logit in zip(passages, logits, strict=True)}
-    if kind == "yes_no":
-        return _yes_or_no(passages, readings, settings, answerability)
     odds = [(rank + 1) ** -settings.rank_exponent * math.exp(min(logit, 30.0)) for rank, logit in enumerate(logits)]
     total = 1.0 + sum(odds)
-    candidates = _span_candidates(passages, readings, [weight / total for weight in odds])
+    shares = [weight / total for weight in odds]
+    if kind == "yes_no":
+        return Combined(_yes_or_no(passages, readings, shares)[:n_best], 1.0 / total, answerability)
+    candidates = _span_candidates(passages, readings, shares)
     if kind == "sentence":
         candidates = _as_sentences(candidates, passages)
     elif kind == "list":
@@ -54,29 +58,97 @@ def combine(
     return Combined(tuple(candidates[:n_best]), 1.0 / total, answerability)
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An answer where it was read. at: the rank of its passage, from 0."""
+
+    weight: float
+    at: int
+    passage: Passage
+    span: Span
+
+    @property
+    def text(self) -> str:
+        return self.passage.text[self.span.start : self.span.end]
+
+    @property
+    def order(self) -> tuple[float, int, int]:
+        """The likelier first, then the better passage, then the earlier place."""
+        return -self.weight, self.at, self.span.start
+
+    def meets(self, other: _Found) -> bool:
+        """Whether both hold a character of the same document; neighbouring passages repeat each other's ends."""
+        shift = self.passage.start - other.passage.start
+        same = self.passage.document_id == other.passage.document_id
+        return same and self.span.start + shift < other.span.end and other.span.start < self.span.end + shift
+
+
 def _span_candidates(
     passages: Sequence[Passage], readings: Sequence[Reading], weights: Sequence[float]
 ) -> list[Candidate]:
-    merged: dict[str, list[tuple[float, int, str, Span]]] = {}
+    merged: dict[str, list[_Found]] = {}
     for rank, (passage, reading, weight) in enumerate(zip(passages, readings, weights, strict=True)):
-        targets = [match.span() for match in _LINK_TARGET.finditer(passage.text)]
+        layout = _Layout(passage.text)
         for span in reading.spans:
-            text = passage.text[span.start : span.end]
-            # Where a Markdown link leads is a name of a file, which looks like an answer and is none.
-            if text.strip() and not any(start < span.start < end for start, end in targets):
-                entry = (weight * span.probability, -rank, text, _span_of(passage, span))
-                merged.setdefault(_key(text), []).append(entry)
+            start, end = layout.trimmed(span.start, span.end)
+            if start < end:
+                place = Span(passage_id=passage.passage_id, start=start, end=end)
+                found = _Found(weight * span.probability, rank, passage, place)
+                merged.setdefault(_key(found.text), []).append(found)
     candidates = [_merge(entries) for entries in merged.values()]
     return sorted(candidates, key=lambda c: (-c.probability, c.text))
 
 
-def _merge(entries: list[tuple[float, int, str, Span]]) -> Candidate:
-    entries = sorted(entries, key=lambda entry: (-entry[0], -entry[1], entry[3].start))
+def _merge(entries: list[_Found]) -> Candidate:
+    entries = sorted(entries, key=lambda entry: entry.order)
+    cited: list[_Found] = []
+    for entry in entries:
+        if len(cited) < MOST_SPANS and not any(entry.meets(other) for other in cited):
+            cited.append(entry)
     return Candidate(
-        text=entries[0][2],
-        spans=tuple(entry[3] for entry in entries[:3]),
-        probability=min(1.0, sum(entry[0] for entry in entries)),
+        text=entries[0].text,
+        spans=tuple(entry.span for entry in cited),
+        probability=min(1.0, sum(entry.weight for entry in entries)),
     )
+
+
+class _Layout:
+    """Where a passage's Markdown links and blank lines stand, which no answer runs through."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._links = [(m.start(), m.start("target"), m.end()) for m in _LINK.finditer(text)]
+        self._gaps = [match.span() for match in _BLANK_LINE.finditer(text)]
+
+    def trimmed(self, start: int, end: int) -> tuple[int, int]:
+        """The part of a span that can be an answer; an empty one if there is none.
+
+        Where a link leads is a name of a file, which looks like an answer and is none; a link is held whole or not at
+        all. Over a blank line stand two texts, such as a heading and what is under it: the longer one is the answer.
+        """
+        start, end = self._within_links(*self._longest_text(start, end))
+        while start < end and self._text[start] in _EDGE:
+            start += 1
+        while start < end and self._text[end - 1] in _EDGE:
+            end -= 1
+        return start, end
+
+    def _longest_text(self, start: int, end: int) -> tuple[int, int]:
+        inside = [gap for gap in self._gaps if gap[0] < end and start < gap[1]]
+        borders = [start, *(place for gap in inside for place in gap), end]
+        return max(zip(borders[::2], borders[1::2], strict=True), key=lambda piece: piece[1] - piece[0])
+
+    def _within_links(self, start: int, end: int) -> tuple[int, int]:
+        for opening, target, stop in self._links:
+            if target <= start < stop:
+                return start, start
+            if start < target < end < stop:
+                end = target
+            if start < target < end and opening < start:
+                start = opening
+            if start == opening and end <= target:
+                start += 1
+        return start, end
 
 
 def _as_sentences(candidates: list[Candidate], passages: Sequence[Passage]) -> list[Candidate]:
@@ -113,30 +185,23 @@ def _as_list(candidates: list[Candidate]) -> list[Candidate]:
 
 
 def _yes_or_no(
-    passages: Sequence[Passage],
-    readings: Sequence[Reading],
-    settings: ReaderSettings,
-    answerability: dict[str, float],
-) -> Combined:
-    weights = [
-        (rank + 1) ** -settings.rank_exponent * (1.0 - reading.support[2]) for rank, reading in enumerate(readings)
-    ]
-    total = sum(weights)
-    if not passages or total <= 0:
-        return Combined((), 1.0, answerability)
-    shares = [weight / total for weight in weights]
-    yes = sum(
-        share * reading.support[0] / max(1e-9, reading.support[0] + reading.support[1])
-        for share, reading in zip(shares, readings, strict=True)
-    )
-    no_answer = min(reading.support[2] for reading in readings)
-    best = max(range(len(passages)), key=lambda i: (shares[i], -i))
-    span = _evidence(passages[best], readings[best])
-    candidates = [
-        Candidate(text=text, spans=(span,), probability=(1.0 - no_answer) * p)
-        for text, p in (("yes", yes), ("no", 1.0 - yes))
-    ]
-    return Combined(tuple(sorted(candidates, key=lambda c: (-c.probability, c.text))), no_answer, answerability)
+    passages: Sequence[Passage], readings: Sequence[Reading], shares: Sequence[float]
+) -> tuple[Candidate, ...]:
+    """Both words, each with the passage that says it most.
+
+    What is read off a passage counts as a span of it would: a passage about something else says "yes" or "no" to the
+    question as surely as one that answers it, and seldom that it says not enough.
+    """
+    if not passages:
+        return ()
+    says_yes = [reading.support[0] / max(1e-9, reading.support[0] + reading.support[1]) for reading in readings]
+    candidates: list[Candidate] = []
+    for text, said in (("yes", says_yes), ("no", [1.0 - yes for yes in says_yes])):
+        weights = [share * p for share, p in zip(shares, said, strict=True)]
+        best = max(range(len(passages)), key=lambda i: (weights[i], -i))
+        evidence = _evidence(passages[best], readings[best])
+        candidates.append(Candidate(text=text, spans=(evidence,), probability=min(1.0, sum(weights))))
+    return tuple(sorted(candidates, key=lambda c: (-c.probability, c.text)))
 
 
 def _evidence(passage: Passage, reading: Reading) -> Span:

@@ -111,9 +111,69 @@ def test_windows_of_a_passage_merge_into_one_reading() -> None:
     assert merged.span_log_odds == 3.0
 
 
-def test_where_a_markdown_link_leads_is_no_answer() -> None:
-    text = "It is shorter than the [Volga](volga.md), a river."
-    target, name = text.index("volga.md"), text.index("Volga]")
-    reading = _reading((target, target + 8, 0.6), (name, name + 5, 0.4), odds=2.0)
-    combined = _combine("span", (_passage("danube", text), reading))
-    assert [candidate.text for candidate in combined.candidates] == ["Volga"]
+@pytest.mark.parametrize(
+    ("text", "read", "answers"),
+    [
+        ("It is shorter than the [Volga](volga.md), a river.", "volga.md", []),
+        ("It is shorter than the [Volga](volga.md), a river.", "](volga", []),
+        ("It is shorter than the [Volga](volga.md), a river.", "Volga](volga.md", ["Volga"]),
+        ("It is shorter than the [Volga](volga.md), a river.", "[Volga](volga", ["Volga"]),
+        ("It is shorter than the [Volga](volga.md), a river.", "[Volga", ["Volga"]),
+        ("The Volga](volga.md) is longer.", "The Volga](volga.md", ["The Volga](volga.md"]),
+        ("The [Don](don.md) is a river.", "Don](don.md) is a river", ["[Don](don.md) is a river"]),
+        ("The [Don](don.md) is a river.", "The [Don](don.md) is", ["The [Don](don.md) is"]),
+    ],
+)
+def test_an_answer_holds_a_markdown_link_whole_or_its_label_only(text: str, read: str, answers: list[str]) -> None:
+    start = text.index(read)
+    combined = _combine("span", (_passage("danube", text), _reading((start, start + len(read), 1.0))))
+    assert [candidate.text for candidate in combined.candidates] == answers
+    assert [text[s.start : s.end] for candidate in combined.candidates for s in candidate.spans] == answers
+
+
+def test_an_answer_does_not_run_over_a_blank_line() -> None:
+    text = "# Ladoga\n\nLake Ladoga is deep.\n \nIt freezes."
+    read = text[text.index("Ladoga") : text.index(" is deep")]
+    across = text[text.index("deep") : text.index(" freezes")]
+    for span, answer in ((read, "Lake Ladoga"), (across, "deep.")):
+        start = text.index(span)
+        combined = _combine("span", (_passage("a", text), _reading((start, start + len(span), 1.0))))
+        assert [candidate.text for candidate in combined.candidates] == [answer]
+
+
+def test_spans_that_shrink_to_one_answer_add_up() -> None:
+    text = "It is the [Volga](volga.md)."
+    name, linked = text.index("Volga"), text.index("](")
+    reading = _reading((name, linked, 0.5), (name, linked + 5, 0.3), odds=0.0)
+    combined = _combine("span", (_passage("a", text), reading))
+    assert [candidate.probability for candidate in combined.candidates] == [pytest.approx(0.8 / 2)]
+
+
+def test_an_answer_is_cited_once_where_passages_of_a_document_overlap() -> None:
+    text = "It was found by Christiaan Huygens."
+    one = Passage(passage_id="a", document_id="titan", text=text)
+    other = Passage(passage_id="b", document_id="titan", text=text[7:], start=7)
+    at = text.index("Christiaan")
+    pairs = (
+        (one, _reading((at, len(text) - 1, 0.5), (at, len(text), 0.4))),
+        (other, _reading((at - 7, len(text) - 8, 0.9))),
+        (_passage("c", text), _reading((at, len(text) - 1, 0.9))),
+    )
+    spans = _combine("span", *pairs).candidates[0].spans
+    assert sorted(span.passage_id for span in spans) in (["a", "c"], ["b", "c"])
+
+
+def test_yes_or_no_goes_by_the_passage_that_answers_and_cites_it() -> None:
+    text = "Titan is larger than Mercury."
+    beside = [(_passage(name), _reading((0, 3, 1.0), odds=-4.0, support=(0.2, 0.8, 0.0))) for name in "abc"]
+    answering = (_passage("titan", text), _reading((0, 5, 1.0), odds=2.0, support=(0.7, 0.2, 0.1)))
+    combined = _combine("yes_no", *beside, answering)
+    yes, no = combined.candidates
+    assert (yes.text, no.text) == ("yes", "no")
+    assert yes.spans[0].passage_id == "titan"
+    assert yes.probability + no.probability + combined.no_answer == pytest.approx(1.0)
+
+
+def test_passages_that_do_not_answer_leave_a_yes_or_no_question_open() -> None:
+    beside = [(_passage(name), _reading((0, 3, 1.0), odds=-6.0, support=(0.1, 0.9, 0.0))) for name in "abc"]
+    assert _combine("yes_no", *beside).no_answer > 0.9
