@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from rich.console import Group
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from .words import amount, dollars
@@ -29,7 +29,9 @@ def decision_view(intent: IntentPrediction, decision: Decision) -> Group:
 
 
 def _table(decision: Decision) -> Table:
-    table = Table("plan", "", "F1", "wrong answers", "p95 latency", "cost")
+    # Plans differ at the ends of their names too, so nothing may be cut.
+    titles = ("plan", "", "F1", "wrong answers", "p95 latency", "cost")
+    table = Table(*(Column(title, overflow="fold") for title in titles))
     chosen = decision.plan.key
     table.add_row(Text(chosen, style="bold"), "chosen", *_cells(decision.prediction))
     others = [option for option in decision.feasible if option.plan.key != chosen]

@@ -18,11 +18,13 @@ from .streams import printable, say
 
 DEBUG = "SLARAG_DEBUG"
 _INTERRUPTED = 130
+_ONLY_HELP = "NoArgsIsHelpError"  # by name: typer raises it but has no public name for it
 
 
 def guarded(command: Callable[[], object]) -> int:
     """Run `command` and return its exit code; whatever it raises becomes one line on stderr.
 
+    A command group that is called without a command gets its whole help there instead.
     With SLARAG_DEBUG=1 in the environment the exception passes through, for its traceback.
     """
     try:
@@ -49,6 +51,9 @@ def _failed(error: Exception) -> int:
         return error.exit_code
     if isinstance(error, Abort):
         return _interrupted()
+    if isinstance(error, TyperException) and type(error).__name__ == _ONLY_HELP:
+        say(error.format_message())
+        return 2
     message, code = explain(error)
     complain(message)
     return code

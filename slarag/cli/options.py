@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -67,10 +68,24 @@ def parse_plan(text: str | None) -> Plan | None:
         raise PlanError(f"--plan {text!r}: {error}", remedy="see `slarag explain --json` for a plan's fields") from None
 
 
+class _DuplicateKeyError(Exception):
+    """The key that an object has twice."""
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    counted = Counter(key for key, _ in pairs)
+    for key, count in counted.items():
+        if count > 1:
+            raise _DuplicateKeyError(key)
+    return dict(pairs)
+
+
 def read_json_object(text: str, name: str, error: type[ConfigurationError] = ConfigurationError) -> dict[str, object]:
     """The JSON object that `text` states; raises `error` naming `name`."""
     try:
-        value: Any = json.loads(text)
+        value: Any = json.loads(text, object_pairs_hook=_once_each)
+    except _DuplicateKeyError as twice:
+        raise error(f"{name} {text[:60]!r} gives {twice.args[0]!r} twice", remedy="give each field once") from None
     except (ValueError, RecursionError) as reason:
         raise error(f"{name} {text[:60]!r} is not JSON: {reason}", remedy="quote it for the shell") from None
     if not isinstance(value, dict):

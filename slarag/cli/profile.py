@@ -34,7 +34,11 @@ def list_profiles(as_json: AsJson = False) -> None:
 
 @app.command("show")
 def show_profile(profile: Name, as_json: AsJson = False) -> None:
-    """Print a profile as YAML, ready to be saved and changed."""
+    """Print a profile as YAML, ready to be saved and changed.
+
+    Its first line names profile.schema.json for editors, which `slarag profile schema > profile.schema.json` puts
+    beside it; nothing else reads that file.
+    """
     from ..sla.profile import load_profile, profile_text
 
     found = load_profile(profile)
@@ -64,7 +68,10 @@ def validate(
 
 @app.command()
 def schema() -> None:
-    """Print the JSON Schema of profile files, for editors."""
+    """Print the JSON Schema of profile files, for editors.
+
+    Profiles name it profile.schema.json, beside them: `slarag profile schema > profile.schema.json`.
+    """
     from ..sla.profile import profile_schema_text
 
     write(profile_schema_text())

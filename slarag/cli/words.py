@@ -9,19 +9,21 @@ if TYPE_CHECKING:
     from ..sla.report import ObjectiveResult
 
 MET, MISSED = "✓", "✗"
+MOST_DIGITS = 12
+"""More than usual, at most: a report calls a smaller miss none."""
 
 
-def amount(value: float | None, unit: str) -> str:
-    """A value with its unit; `unit` is one of the report's."""
+def amount(value: float | None, unit: str, *, more: int = 0) -> str:
+    """A value with its unit; `unit` is one of the report's. more: digits beyond those that people usually want."""
     if value is None:
         return "unknown"
     if unit == "ms":
-        return f"{value / 1000:.1f} s" if value >= 1000 else f"{value:.0f} ms"
+        return f"{value / 1000:.{1 + more}f} s" if value >= 1000 else f"{value:.{more}f} ms"
     if unit == "usd":
-        return dollars(value)
+        return f"{value * 1e6:.{2 + more}f} µ$" if more else dollars(value)
     if unit == "probability":
-        return f"{value:.0%}"
-    return f"{value:.2f}"
+        return f"{value:.{more}%}"
+    return f"{value:.{2 + more}f}"
 
 
 def dollars(usd: float | None) -> str:
@@ -36,10 +38,20 @@ def dollars(usd: float | None) -> str:
 
 
 def verdict(result: ObjectiveResult) -> str:
-    """One objective in a few words, such as `✓ latency 212 ms of 800 ms`."""
+    """One objective in a few words, such as `✓ latency 212 ms of 800 ms`; a miss has the digits that show it."""
     mark = MET if result.met else MISSED
     bound = "at least" if result.objective == "quality" else "of"
-    return f"{mark} {result.objective} {amount(result.value, result.unit)} {bound} {amount(result.target, result.unit)}"
+    value, target = _told_apart(result) if not result.met else _amounts(result)
+    return f"{mark} {result.objective} {value} {bound} {target}"
+
+
+def _told_apart(result: ObjectiveResult) -> tuple[str, str]:
+    several = (_amounts(result, more) for more in range(MOST_DIGITS))
+    return next((both for both in several if both[0] != both[1]), _amounts(result, MOST_DIGITS))
+
+
+def _amounts(result: ObjectiveResult, more: int = 0) -> tuple[str, str]:
+    return amount(result.value, result.unit, more=more), amount(result.target, result.unit, more=more)
 
 
 def promises(profile: Profile) -> list[str]:

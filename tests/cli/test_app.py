@@ -24,6 +24,13 @@ def test_every_command_has_help(cli: Cli, command: str) -> None:
     assert f"Usage: slarag {command}" in done.out
 
 
+@pytest.mark.parametrize("group", [(), ("profile",), ("train",), ("pool",)], ids=" ".join)
+def test_a_group_without_a_command_shows_its_help(cli: Cli, group: tuple[str, ...]) -> None:
+    bare, asked = cli(*group), cli(*group, "--help")
+    assert (bare.code, bare.out) == (2, "")
+    assert bare.err.strip() == asked.out.strip()
+
+
 def test_version(cli: Cli) -> None:
     assert cli("--version").out.startswith("slarag 0.")
 

@@ -113,6 +113,16 @@ def test_strict_reading_stops_at_it(cli: Cli, documents: Path, index: Path, tmp_
 
 
 @pytest.mark.parametrize(
+    ("name", "content"), [("broken.pdf", b"%PDF-1.7\nno more"), ("empty.txt", b" \n"), ("rows.jsonl", b"{not json\n")]
+)
+def test_strict_reading_names_the_file_once(cli: Cli, tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    done = cli("index", tmp_path / name, "-o", tmp_path / "index", "--strict")
+    done.refused(2, name)
+    assert done.err.count(name) == 1
+
+
+@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["index", "no/such/folder", "-o", "x"], "no/such/folder"),
@@ -122,6 +132,7 @@ def test_strict_reading_stops_at_it(cli: Cli, documents: Path, index: Path, tmp_
         (["ask", "why?", "-i", "x", "--plan", "{"], "is not JSON"),
         (["ask", "why?", "-i", "x", "--plan", "[]"], "is not a JSON object"),
         (["ask", "why?", "-i", "x", "--plan", '{"hopps": 2}'], "hopps"),
+        (["ask", "why?", "-i", "x", "--plan", '{"hops": 2, "hops": 3}'], "gives 'hops' twice; give each field once"),
         (["ask", "why?", "-i", "x", "--plan", '{"hops": 9}'], "use a whole number from 1 to 3"),
         (["serve", "-i", "x", "--host", "0.0.0.0"], "SLARAG_TOKEN"),
         (["train", "reader", "--data", "x", "--run", "y"], "--data"),

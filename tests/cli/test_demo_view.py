@@ -50,9 +50,9 @@ def asked(engine: Engine) -> list[Asked]:
     return [one for row in zip(*columns, strict=True) for one in row]
 
 
-def printed(*renderables: RenderableType) -> str:
+def printed(*renderables: RenderableType, width: int = 140) -> str:
     out = io.StringIO()
-    console = Console(file=out, width=140, markup=False, highlight=False, emoji=False)
+    console = Console(file=out, width=width, markup=False, highlight=False, emoji=False)
     for renderable in renderables:
         console.print(renderable)
     return out.getvalue()
@@ -91,3 +91,12 @@ def test_a_decision_shows_both_sides(engine: Engine) -> None:
     text = printed(decision_view(IntentPrediction.certain("factoid"), decision))
     assert decision.plan.key in text
     assert f"{len(decision.feasible)} plans feasible, {len(decision.rejected)} rejected" in text
+
+
+def test_no_name_of_a_plan_is_cut_where_the_terminal_is_narrow(engine: Engine) -> None:
+    decision = engine.explain("Who discovered Titan?", "safe")
+    text = printed(decision_view(IntentPrediction.certain("factoid"), decision), width=80)
+    assert "…" not in text
+    first_column = "".join(line.split("│")[1].strip() for line in text.splitlines() if line.startswith("│"))
+    shown = [option.plan.key for option in [*decision.feasible, *decision.rejected] if option.plan.key in first_column]
+    assert len(shown) >= 7

@@ -6,8 +6,9 @@ import pytest
 
 from slarag.cli.graph_view import graph_view, lanes
 from slarag.cli.streams import printable, show
-from slarag.cli.words import amount, dollars, shortened
+from slarag.cli.words import amount, dollars, shortened, verdict
 from slarag.sla.plan import Plan
+from slarag.sla.report import ObjectiveName, ObjectiveResult, Unit
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,27 @@ def test_money(usd: float | None, said: str) -> None:
 )
 def test_amounts(value: float, unit: str, said: str) -> None:
     assert amount(value, unit) == said
+
+
+@pytest.mark.parametrize(
+    ("objective", "value", "target", "unit", "said"),
+    [
+        ("quality", 0.3481, 0.35, "f1", "✗ quality 0.348 at least 0.350"),
+        ("quality", 0.3521, 0.35, "f1", "✓ quality 0.35 at least 0.35"),
+        ("quality", 0.2, 0.35, "f1", "✗ quality 0.20 at least 0.35"),
+        ("latency", 1203.0, 1200.0, "ms", "✗ latency 1.203 s of 1.200 s"),
+        ("latency", 400.3, 400.0, "ms", "✗ latency 400.3 ms of 400.0 ms"),
+        ("risk", 0.1504, 0.15, "probability", "✗ risk 15.04% of 15.00%"),
+        ("cost", 2.04e-5, 2e-5, "usd", "✗ cost 20.400 µ$ of 20.000 µ$"),
+        ("cost", None, 2e-5, "usd", "✗ cost unknown of 20 µ$"),
+    ],
+)
+def test_a_miss_has_the_digits_that_show_it(
+    objective: ObjectiveName, value: float | None, target: float, unit: Unit, said: str
+) -> None:
+    met = said.startswith("✓")
+    result = ObjectiveResult(objective=objective, target=target, value=value, met=met, margin=None, unit=unit)
+    assert verdict(result) == said
 
 
 def test_long_text_is_cut_at_a_word() -> None:

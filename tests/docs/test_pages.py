@@ -32,6 +32,12 @@ def test_every_error_code_has_its_section() -> None:
     assert set(sections) - codes == set(), "sections of codes that no error has"
 
 
+def test_what_a_newcomer_indexes_first_is_there() -> None:
+    first = re.findall(r"^slarag index (\S+)", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert first
+    assert [path for path in first if not any((ROOT / path).glob("*.md"))] == []
+
+
 def test_links_between_pages_lead_somewhere() -> None:
     broken = [
         f"{page.name}: {link}"
@@ -46,8 +52,13 @@ def test_links_between_pages_lead_somewhere() -> None:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with what the pages talk about: documents, one more, and questions with their passages."""
     pages = pages_folder()
-    for name, files in {"handbook": ("titan.md", "mars.md"), "more": ("pluto-and-new-horizons.md",)}.items():
-        (tmp_path / name).mkdir()
+    named = {
+        "handbook": ("titan.md", "mars.md"),
+        "slarag/demo/pages": ("titan.md", "mars.md"),
+        "more": ("pluto-and-new-horizons.md",),
+    }
+    for name, files in named.items():
+        (tmp_path / name).mkdir(parents=True)
         for file in files:
             shutil.copy(pages / file, tmp_path / name / ("more.md" if name == "more" else file))
     rows = [

@@ -83,14 +83,18 @@ class Corpus:
         self.skipped.append(Skipped(source=source, reason=reason))
 
     def _of_file(self, file: SourceFile) -> Iterator[Document]:
+        for loaded in self._loaded(file):
+            if isinstance(loaded, Refused):
+                self.skip(f"{file.path} {loaded.where}", loaded.reason)
+            elif loaded.text.strip():
+                yield _document(file, loaded)
+            else:
+                self.skip(f"{file.path} {loaded.where}".strip(), "holds no text")
+
+    def _loaded(self, file: SourceFile) -> Iterator[Loaded | Refused]:
+        """What the file's loader gives, to its end or to where it fails."""
         try:
-            for loaded in _loader(file.path)(file.path):
-                if isinstance(loaded, Refused):
-                    self.skip(f"{file.path} {loaded.where}", loaded.reason)
-                elif loaded.text.strip():
-                    yield _document(file, loaded)
-                else:
-                    self.skip(f"{file.path} {loaded.where}".strip(), "holds no text")
+            yield from _loader(file.path)(file.path)
         except CorpusError as error:
             if self._strict:
                 raise CorpusError(f"{str(file.path)!r} {error.message}", remedy=error.remedy) from None
