@@ -17,7 +17,7 @@ from .sla.calibration import Calibration
 from .sla.errors import ConfigurationError
 from .sla.evidence import Passage
 from .sla.mapper import Mapper
-from .sla.plan import default_plan_space
+from .sla.plan import Plan, default_plan_space, jury_plans
 
 if TYPE_CHECKING:
     from langchain_core.retrievers import BaseRetriever
@@ -42,11 +42,12 @@ def open_parts(
     closers: list[Closer] = []
     measured = calibration if isinstance(calibration, Calibration) else Calibration.load(calibration)
     try:
+        retriever, backends = _retriever(index, closers), _backends(backend, pool, closers)
         parts = Parts(
-            retriever=_retriever(index, closers),
-            backends=_backends(backend, pool, closers),
+            retriever=retriever,
+            backends=backends,
             classifier=classifier or _shipped_classifier(),
-            mapper=mapper or Mapper(default_plan_space(), measured),
+            mapper=mapper or Mapper(_plan_space(backends), measured),
             calibration=measured,
             closers=closers,
         )
@@ -55,6 +56,12 @@ def open_parts(
     except BaseException:
         run_apart(_close(closers))
         raise
+
+
+def _plan_space(backends: Sequence[Backend]) -> tuple[Plan, ...]:
+    """The plans that these backends can run; a jury needs models that judge one another's answers."""
+    judges = sum("verify" in backend.capabilities for backend in backends)
+    return (*default_plan_space(), *jury_plans(judges))
 
 
 async def _close(closers: list[Closer]) -> None:

@@ -9,13 +9,12 @@ from dataclasses import replace
 
 from ..backends.protocol import Backend, VerifyRequest
 from ..sla.errors import BackendError, CostCapError
+from ..sla.work import JUDGED
 from .arbitration import agreement_with, settle
 from .branch import HasContext, by_replica
 from .context import RunContext
 from .quotes import evidence_of
 from .state import Contender, QueryState, Settlement
-
-MAX_JUDGED = 3
 
 
 class Arbiter:
@@ -35,7 +34,7 @@ class Arbiter:
 
 async def _judged(context: RunContext, jurors: Sequence[Backend], settlement: Settlement) -> Settlement:
     """The settlement with its first answers in the order of the jury's mean support; ties keep their order."""
-    judged, rest = settlement.ranking[:MAX_JUDGED], settlement.ranking[MAX_JUDGED:]
+    judged, rest = settlement.ranking[:JUDGED], settlement.ranking[JUDGED:]
     scores = await asyncio.gather(*(_support(context, jurors, contender) for contender in judged))
     if all(score is None for score in scores):
         return settlement

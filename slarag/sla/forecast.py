@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from .borrowed import borrowed_for_jury
 from .cells import THRESHOLDS, Cell
 from .conditions import Conditions
 from .intents import INTENTS, IntentPrediction
@@ -228,8 +229,12 @@ def _blend(own: float, measured: float, expected: float) -> float:
 
 
 def _cells(plan: Plan, calibration: Calibration) -> dict[str, Cell]:
-    """What was measured of `plan`; escalating does not change its first run."""
-    return calibration.by_plan.get(plan.key.removesuffix(f"-e{plan.escalations}"), {})
+    """What was measured of `plan`, or borrowed for it; escalating does not change its first run."""
+    once = replace(plan, escalations=0)
+    found = calibration.by_plan.get(once.key)
+    if found is None and plan.arbitration == "jury":
+        return borrowed_for_jury(once, calibration.by_plan, calibration.backoff)
+    return found or {}
 
 
 def _between(curves: Vector, threshold: float) -> Vector:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import product
 from typing import Literal, get_args
 
@@ -114,6 +114,18 @@ def default_plan_space() -> tuple[Plan, ...]:
     replicas on a hybrid base.
     """
     return (*_single_plans(), *_spared_plans(), *_replicated_plans())
+
+
+def jury_plans(models: int) -> tuple[Plan, ...]:
+    """The replicated plans with a jury, for an engine of so many models that can judge; none for fewer than two.
+
+    They differ from the measured ones in nothing else, so that those say what to expect of them.
+    """
+    return tuple(
+        replace(plan, arbitration="jury")
+        for plan in _replicated_plans()
+        if plan.arbitration == "confidence" and plan.replicas <= models
+    )
 
 
 def _single_plans() -> Iterator[Plan]:

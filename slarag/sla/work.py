@@ -7,6 +7,9 @@ from .plan import Plan
 RERANK_WIDTH = 3
 """Candidates that are read for answerability per passage that is kept, when a plan reranks."""
 
+JUDGED = 3
+"""Answers that a jury compares, at most."""
+
 _HOP = 0.5  # a retrieval round's worth in readings: less than the smallest step between two numbers of passages
 
 
@@ -25,13 +28,14 @@ def work(plan: Plan) -> float:
 
 
 def checks(plan: Plan) -> int:
-    """Claims that the verifier asks the model about."""
-    return int(plan.verification == "support")
+    """Claims that a model is asked about: the verifier's one, and a jury's best answers, each by every other model."""
+    judged = JUDGED * (plan.replicas - 1) if plan.arbitration == "jury" else 0
+    return judged + int(plan.verification == "support")
 
 
 def calls(plan: Plan) -> int:
     """Model calls that wait for each other; replicas run side by side."""
-    return 1 + int(plan.rerank) + checks(plan)
+    return 1 + int(plan.rerank) + int(plan.arbitration == "jury") + int(plan.verification == "support")
 
 
 def size(plan: Plan) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,9 +12,11 @@ import pytest
 from slarag.agents.events import ReplicaEvent
 from slarag.backends.protocol import VerifyResult
 from slarag.sla.answer import Answer
+from slarag.sla.calibration import Calibration
 from slarag.sla.errors import BackendError, BackendUnavailableError
 from slarag.sla.mapper import Mapper
 from slarag.sla.plan import Plan
+from slarag.sla.prediction import Prediction
 from tests.engine.support import CALIBRATION, PASSAGES, QUESTION, engine, profile
 from tests.fakes import ScriptedBackend, after, quote, reading, stall
 
@@ -109,6 +112,52 @@ def test_a_jury_of_one_leaves_it_to_confidence() -> None:
         answer = asked.ask(QUESTION, plan=Plan(replicas=2, arbitration="jury", retrieval="lexical"))
     assert answer.best_text == "Mara Quill"
     assert model.verified == []
+
+
+def jury_plans_that_explain_names(*models: ScriptedBackend) -> list[tuple[Plan, Prediction]]:
+    with engine(*models, mapper=None, calibration=Calibration.load()) as asked:
+        decision = asked.explain(QUESTION)
+    options = [*decision.feasible, *decision.rejected]
+    return [(one.plan, one.prediction) for one in options if one.plan.arbitration == "jury"]
+
+
+def test_a_jury_is_weighed_where_several_models_can_judge() -> None:
+    assert jury_plans_that_explain_names(ScriptedBackend()) == []
+    assert jury_plans_that_explain_names(*map(answering_only, "ab")) == []
+    two = jury_plans_that_explain_names(ScriptedBackend(name="a"), ScriptedBackend(name="b"))
+    three = jury_plans_that_explain_names(*(ScriptedBackend(name=name) for name in "abc"))
+    assert {plan.replicas for plan, _ in two} == {2}
+    assert {plan.replicas for plan, _ in three} == {2, 3}
+
+
+def test_an_unmeasured_jury_is_taken_to_be_as_good_and_to_cost_more() -> None:
+    with engine(*(ScriptedBackend(name=name) for name in "ab"), mapper=None, calibration=Calibration.load()) as asked:
+        decision = asked.explain(QUESTION)
+    predicted = {one.plan: one.prediction for one in [*decision.feasible, *decision.rejected]}
+    juries = [plan for plan in predicted if plan.arbitration == "jury"]
+    assert juries
+    for plan in juries:
+        jury, twin = predicted[plan], predicted[replace(plan, arbitration="confidence")]
+        assert jury.f1 == twin.f1
+        assert jury.usd.mean > twin.usd.mean
+        assert jury.latency_ms.mean > twin.latency_ms.mean
+
+
+def test_a_jury_that_was_measured_to_be_better_is_chosen() -> None:
+    shipped = Calibration.load()
+    best = Plan(replicas=2, arbitration="jury")
+    cells = tuple(
+        replace(cell, plan=best.key, f1=1.0, n=100_000)
+        for cell in shipped.cells
+        if cell.plan == replace(best, arbitration="confidence").key
+    )
+    measured = replace(shipped, cells=(*shipped.cells, *cells))
+    with engine(*(ScriptedBackend(name=name) for name in "ab"), mapper=None, calibration=measured) as asked:
+        assert asked.explain(QUESTION).plan.arbitration == "jury"
+
+
+def answering_only(name: str) -> ScriptedBackend:
+    return ScriptedBackend(name=name, capabilities=frozenset({"answer"}))
 
 
 def test_agreement_raises_the_confidence() -> None:
