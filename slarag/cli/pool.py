@@ -38,6 +38,9 @@ def serve(  # noqa: PLR0913 - one parameter an option
     kv_blocks: Annotated[
         int, typer.Option(min=1, metavar="N", help="A device's KV blocks of 16 tokens; readers have none.")
     ] = 512,
+    hot_expert_copies: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Copies of the busiest experts that a device may hold.")
+    ] = 0,
     device: Annotated[
         str | None,
         typer.Option(
@@ -66,6 +69,10 @@ def serve(  # noqa: PLR0913 - one parameter an option
     share: Annotated[
         float, typer.Option(min=0.01, max=0.9999, metavar="X", help="Of the requests that must see both objectives.")
     ] = 0.99,
+    deadline_share: Annotated[
+        float | None,
+        typer.Option(min=0.01, max=0.9999, metavar="X", help="Of the requests with a deadline that must meet it."),
+    ] = None,
     interval: Annotated[float, typer.Option(min=0.1, metavar="S", help="Seconds between two decisions.")] = 5.0,
     max_waiting: Annotated[int, typer.Option(min=1, metavar="N", help="Requests that may wait; more get 429.")] = 1024,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
@@ -84,6 +91,7 @@ def serve(  # noqa: PLR0913 - one parameter an option
     require_server()
     token = os.environ.get(TOKEN, "").strip() or None
     sizes = {"devices": devices, "min_devices": 1, "standbys": standbys, "threads": threads}
+    sizes["hot_expert_copies"] = hot_expert_copies
     options = pool_options(model, kv_blocks=kv_blocks, device=device, time_scale=time_scale, **sizes)
     if not is_loopback(host):
         say(f"{host} can be reached from other machines, and whoever reaches it can ask")
@@ -92,7 +100,7 @@ def serve(  # noqa: PLR0913 - one parameter an option
     from ..backends.elastic.http.serve import serve_pool
     from ..backends.pool.service import Objectives
 
-    objectives = Objectives(ttft_s=ttft_ms / 1000, itl_s=itl_ms / 1000, share=share)
+    objectives = Objectives(ttft_s=ttft_ms / 1000, itl_s=itl_ms / 1000, share=share, deadline_share=deadline_share)
     scaler = (
         autoscaler(policy, range(min_devices, max_devices + 1), devices, objectives, interval) if autoscale else None
     )
@@ -159,12 +167,9 @@ def scale(
     """
     with PoolClient(url) as client:
         told = client.scale(devices, dry_run=dry_run)
-        # A pool without devices would start again to tell of its last resize.
-        found = told if dry_run or devices == 0 else client.resize_status()
+        found = told if dry_run else client.resize_status()
     if as_json:
         write_json(found)
-    elif devices == 0:
-        write(found["message"])
     elif dry_run:
         write(_plan_line(found))
     else:

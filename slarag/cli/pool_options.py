@@ -52,9 +52,12 @@ def _options(model: str, *, kv_blocks: int, **sizes: Any) -> PoolOptions:
     from ..backends.elastic.cluster.options import PoolOptions
     from ..backends.elastic.cluster.reader_options import ReaderOptions
 
-    if model == READER and not Path(model).is_dir():
-        return ReaderOptions(**sizes)
     folder = Path(model)
+    is_embedded = model == READER and not folder.is_dir()
+    if sizes.get("hot_expert_copies") and (is_embedded or (folder / "reader.json").is_file()):
+        raise ConfigurationError("a reader's experts get no copies", remedy="leave --hot-expert-copies out")
+    if is_embedded:
+        return ReaderOptions(**sizes)
     if (folder / "reader.json").is_file():
         return ReaderOptions(model=folder, **sizes)
     return PoolOptions(model=folder, kv_blocks=kv_blocks, **sizes)

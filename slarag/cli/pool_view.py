@@ -57,12 +57,19 @@ def _headline(pool: dict[str, Any], attainment: dict[str, Any]) -> str:
         f"{pool['model']}: {pool['devices']} devices, {pool['standbys']} standbys",
         f"{pool['running']} running, {pool['waiting']} waiting",
         *(f"{name} within {part['objective_ms']:g} ms: {_share(part['share'])}" for name, part in attainment.items()),
+        _deadlines(pool.get("deadlines")),
         f"KV cache {_share(pool['kv_cache_used'])}" if pool["kv_cache_used"] else "",
         "resizing" if pool["is_resizing"] else "",
         f"simulated {pool['simulated']}" if pool["simulated"] else "",
         f"{pool['replaced_workers']} workers replaced" if pool["replaced_workers"] else "",
     ]
     return "; ".join(part for part in parts if part)
+
+
+def _deadlines(deadlines: dict[str, int] | None) -> str:
+    if not deadlines or not deadlines["requests"]:
+        return ""
+    return f"{_share(deadlines['met'] / deadlines['requests'])} of {deadlines['requests']} deadlines met"
 
 
 def _devices(rows: Sequence[dict[str, Any]]) -> Table:

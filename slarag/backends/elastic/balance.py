@@ -37,6 +37,18 @@ def hot_replicas(placement: Placement, counts: Sequence[Sequence[int]], spare: M
     }
 
 
+def unevenness(placement: Placement, counts: Sequence[Sequence[int]]) -> float:
+    """Tokens of each layer's busiest device over those of its mean one, with the replicas of `placement`; 1 is even."""
+    busiest = mean = 0.0
+    for (layer, owner), tokens in zip(placement.owners.items(), counts, strict=True):
+        state = _Layer(owner, tokens, placement.devices)
+        for expert, holders in enumerate(state.copies):
+            holders.extend(placement.replicas.get((layer, expert), ()))
+        busiest += state.busiest
+        mean += sum(tokens) / len(placement.devices)
+    return busiest / mean if mean else 1.0
+
+
 class _Layer:
     """Who holds which copies in one layer."""
 
@@ -44,6 +56,11 @@ class _Layer:
         self.copies = [[device] for device in owner]
         self._tokens = tokens
         self._devices = devices
+
+    @property
+    def busiest(self) -> float:
+        """Tokens of the busiest device."""
+        return max(self._loads().values())
 
     @property
     def excess(self) -> float:

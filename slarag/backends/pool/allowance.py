@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -86,3 +87,35 @@ class Allowance:
             picked = (sizes + math.exp(middle) * misses).argmin(axis=1)
             low, high = (middle, high) if misses[rows, picked].sum() > allowed else (low, middle)
         return math.exp(high)
+
+
+class Deadlines:
+    """The same for missed deadlines. A request that misses another objective is taken to miss its deadline, too.
+
+    How many really do is what an `Allowance` learns. Only a part of the requests has a deadline, so that a miss is
+    worth that part of the price. share: of the deadlines that must be met.
+    """
+
+    def __init__(self, share: float, width: int) -> None:
+        self._allowance = Allowance(share, width)
+        self._with_deadline = self._finished = 0.0
+
+    def observe(self, seen: Observation, expected_misses: float) -> None:
+        """Count an interval's deadlines; expected_misses: of all requests in it."""
+        self._with_deadline = self._with_deadline * _FORGOTTEN + seen.with_deadline
+        self._finished = self._finished * _FORGOTTEN + seen.finished
+        only = replace(seen, finished=seen.with_deadline, met=seen.met_deadline)
+        self._allowance.observe(only, expected_misses * self._part)
+
+    def remember(self, rate: float, sizes: Floats, misses: Floats) -> None:
+        """See `Allowance.remember`."""
+        self._allowance.remember(rate * self._part, sizes, misses * self._part)
+
+    def price(self, request_s: float) -> float:
+        """Device-seconds that one expected miss of a request is worth for its deadline."""
+        return self._part * self._allowance.price(request_s)
+
+    @property
+    def _part(self) -> float:
+        """The part of the requests that have a deadline."""
+        return self._with_deadline / self._finished if self._finished else 0.0

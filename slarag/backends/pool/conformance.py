@@ -39,5 +39,6 @@ async def _until_done(driver: PoolDriver) -> Observation:
 
 def _check_counts(seen: Observation) -> None:
     counts = (seen.waiting, seen.running, seen.arrivals, seen.input_tokens, seen.output_tokens, seen.met)
-    if min(counts) < 0 or seen.met > seen.finished or seen.devices < 0 or seen.interval_s <= 0:
+    counts += (seen.with_deadline, seen.met_deadline, seen.finished - seen.met, seen.with_deadline - seen.met_deadline)
+    if min(counts) < 0 or seen.devices < 0 or seen.interval_s <= 0:
         raise AssertionError(f"an observation that cannot be: {seen}")

@@ -28,6 +28,7 @@ _RUNNING, _WAITING = "vllm:num_requests_running", "vllm:num_requests_waiting"
 _CACHE = "vllm:kv_cache_usage_perc"
 _DEVICES, _STANDBYS, _RESIZES = "slarag:devices", "slarag:standbys", "slarag:is_resizing"
 _FINISHED = "vllm:request_success_total"
+_WITH_DEADLINE, _MET_DEADLINE = "slarag:requests_with_deadline_total", "slarag:deadlines_met_total"
 _TTFT = "vllm:time_to_first_token_seconds"
 _ITL = ("vllm:request_time_per_output_token_seconds", "vllm:inter_token_latency_seconds")
 
@@ -214,6 +215,8 @@ class HttpPool:
             output_tokens=round(seen.since(before, "vllm:generation_tokens_total")),
             finished=round(finished),
             met=round(finished * self._met_share(before, seen)),
+            with_deadline=round(seen.since(before, _WITH_DEADLINE)),
+            met_deadline=round(seen.since(before, _MET_DEADLINE)),
             interval_s=interval_s,
             cache_used=min(1.0, seen.mean(_CACHE)),
             is_resizing=self._is_resizing or self._is_switched_by_others,

@@ -30,8 +30,9 @@ class Observation:
     now: seconds. devices: that serve, or will when the resize that runs is done. waiting: requests that no step has
     begun. running: requests that one has. arrivals, input_tokens, output_tokens: of the interval; output_tokens are
     those that were produced. finished: requests that ended in it; met: those of them that met their objectives.
-    interval_s: its length. cache_used: share of the devices' KV blocks that requests hold, 0 where nothing is told.
-    is_resizing: a resize runs. switches: resizes that were done in the interval, oldest first.
+    with_deadline: those that had a deadline; met_deadline: those that met it. interval_s: its length. cache_used: share
+    of the devices' KV blocks that requests hold, 0 where nothing is told. is_resizing: a resize runs. switches: resizes
+    that were done in the interval, oldest first.
     """
 
     now: float
@@ -44,6 +45,8 @@ class Observation:
     interval_s: float
     finished: int = 0
     met: int = 0
+    with_deadline: int = 0
+    met_deadline: int = 0
     cache_used: float = 0.0
     is_resizing: bool = False
     switches: tuple[Switch, ...] = ()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .allowance import Allowance
+from .allowance import Allowance, Deadlines
 from .demand import Demand
 from .forecast import Estimate
 from .misses import Present, missed_share, steady_state, throughput
@@ -45,7 +45,8 @@ class ForecastPolicy:
 
     For each size it works out the misses at the forecast demand, with the error of the forecast, the measured lengths
     and the present backlog, and takes the size with the least sum of device-seconds, switches, and misses at their
-    price. The price follows the measured attainment, see `Allowance`; it is counted in what a request costs. What a
+    price. The price follows the measured attainment, see `Allowance`; it is counted in what a request costs. Where a
+    share of deadlines is an objective, what misses them has a price of its own, and the higher one counts. What a
     resize takes is `model`'s word at first, and then learnt from those that are made (`relearnt`).
     """
 
@@ -55,6 +56,9 @@ class ForecastPolicy:
         self._limits = limits
         self._demand = Demand()
         self._allowance = Allowance(objectives.share, _MOST_SIZES)
+        self._deadlines = (
+            None if objectives.deadline_share is None else Deadlines(objectives.deadline_share, _MOST_SIZES)
+        )
         self._expected = 0.0
         self._quiet_s = 0.0
         self._kept_standbys = 1
@@ -64,12 +68,16 @@ class ForecastPolicy:
         self._model = relearnt(self._model, seen.switches)
         self._demand.observe(seen)
         self._allowance.observe(seen, self._expected * seen.interval_s)
+        if self._deadlines is not None:
+            self._deadlines.observe(seen, self._expected * seen.interval_s)
         rate = self._demand.rate_after(seen.interval_s + self._model.scale_up_s)
         sizes = self._sizes(rate.mean)
         present = Present(seen.running, 0.0, self._horizon_s(seen) / 2)
         unready = 1 + self._model.scale_up_s / seen.interval_s
         misses = self._misses(rate, unready, sizes, present)
         self._allowance.remember(rate.mean, sizes, misses)
+        if self._deadlines is not None:
+            self._deadlines.remember(rate.mean, sizes, misses)
         self._expected = float(np.interp(seen.devices, sizes, misses))
         if seen.is_resizing:
             return Target(seen.devices)
@@ -113,10 +121,15 @@ class ForecastPolicy:
 
     def _cheapest(self, seen: Observation, sizes: Floats, misses: Floats) -> int:
         request_s = 1 / float(throughput(self._model, self._demand.lengths, np.ones(1))[0])
-        costs = (sizes + self._allowance.price(request_s) * misses) * self._horizon_s(seen)
+        costs = (sizes + self._price(request_s) * misses) * self._horizon_s(seen)
         costs += self._switch_seconds(seen.devices, sizes)
         costs[~self._serves_more(seen.devices, sizes) | self._overfills(seen, sizes)] = np.inf
         return int(sizes[costs.argmin()]) if np.isfinite(costs).any() else seen.devices
+
+    def _price(self, request_s: float) -> float:
+        """Device-seconds that an expected miss is worth: of the objective that is the harder one now."""
+        price = self._allowance.price(request_s)
+        return price if self._deadlines is None else max(price, self._deadlines.price(request_s))
 
     def _serves_more(self, now: int, sizes: Floats) -> NDArray[np.bool_]:
         """Whether a size is smaller, or can do more: experts over more devices cost calls."""

@@ -127,8 +127,12 @@ def _positive_least_squares(rows: Floats, columns: Sequence[int]) -> list[float]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Objectives:
-    """What a request must see: seconds to its first token, and mean seconds between tokens; share: of requests."""
+    """What a request must see: seconds to its first token, and mean seconds between tokens; share: of requests.
+
+    deadline_share: of those that come with a deadline, how many must be whole by then; None for no such objective.
+    """
 
     ttft_s: float = 1.0
     itl_s: float = 0.1
     share: float = 0.99
+    deadline_share: float | None = None

@@ -1,7 +1,8 @@
 """A pool in a discrete-event simulation: every figure that comes from it is simulated.
 
 Two kinds of resize: "live", as slarag's, in which the pool serves on, and "refusing", as vLLM's, in which requests that
-arrive while it switches get status 503 and count as missed.
+arrive while it switches get status 503 and count as missed. An answer whose deadline passes goes on here, where
+slarag's pool would end it.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import heapq
 import itertools
 import math
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -30,7 +31,7 @@ class SimulatedRun:
 
     attainment: share of requests that met both objectives. device_seconds: from the command to join until the device
     has left. ttfts and itls: by request, in no order. refused: requests that got a 503. cold_starts: from no device at
-    all. mean_standbys: over time.
+    all. mean_standbys: over time. deadline_attainment: share of the requests with a deadline that met it.
     """
 
     attainment: float
@@ -44,6 +45,7 @@ class SimulatedRun:
     refused: int = 0
     cold_starts: int = 0
     mean_standbys: float = 0.0
+    deadline_attainment: float | None = None
 
 
 @dataclass(slots=True)
@@ -52,6 +54,8 @@ class _Tally:
 
     done: int = 0
     met: int = 0
+    with_deadline: int = 0
+    met_deadline: int = 0
     refused: int = 0
     resizes: int = 0
     cold_starts: int = 0
@@ -61,7 +65,7 @@ class _Tally:
 
 
 class Simulator:
-    """Replays a trace under a policy; one run each.
+    """Replays a trace under a policy; one run each. `advance`, `observe` and `apply` take it through step by step.
 
     interval_s: between decisions. devices: at the start. standbys: at the start, and for policies that name none.
     """
@@ -82,6 +86,7 @@ class Simulator:
         self._trace = trace
         self._interval_s = interval_s
         self._resize_kind = resize
+        self._arrivals, self._since = deque(trace), list[Arrival]()
         self._order = itertools.count()
         self._step_times: dict[tuple[int, int, int], float] = {}
         self._devices: dict[int, SimDevice] = {}
@@ -102,22 +107,30 @@ class Simulator:
 
     def run(self, policy: Policy) -> SimulatedRun:
         """Replay the whole trace; ends when the last request has."""
-        arrivals, since, events = deque(self._trace), list[Arrival](), self._events
         decision_at = self._interval_s
-        while self._tally.done < len(self._trace):
-            arrival_at = arrivals[0].at if arrivals else math.inf
-            event_at = events[0][0] if events else math.inf
-            self._pass_time(min(decision_at, arrival_at, event_at))
-            if arrival_at == self._now:
-                since.append(arrivals[0])
-                self._arrive(arrivals.popleft())
-            elif event_at == self._now:
-                self._handle(*heapq.heappop(events)[2:])
-            else:
-                self._apply(policy.decide(self._observe(since)))
-                since.clear()
-                decision_at += self._interval_s
+        while self._go_on(decision_at, is_over=lambda: self._tally.done == len(self._trace)):
+            self.apply(policy.decide(self.observe()))
+            decision_at += self._interval_s
         return self._result()
+
+    def advance(self) -> None:
+        """Let an interval pass, also one in which nothing comes any more."""
+        self._go_on(self._now + self._interval_s, is_over=lambda: False)
+
+    def _go_on(self, until: float, *, is_over: Callable[[], bool]) -> bool:
+        """Let time pass; returns whether `until` was reached before it was over."""
+        while not is_over():
+            arrival_at = self._arrivals[0].at if self._arrivals else math.inf
+            event_at = self._events[0][0] if self._events else math.inf
+            self._pass_time(min(until, arrival_at, event_at))
+            if arrival_at == self._now:
+                self._since.append(self._arrivals[0])
+                self._arrive(self._arrivals.popleft())
+            elif event_at == self._now:
+                self._handle(*heapq.heappop(self._events)[2:])
+            else:
+                return True
+        return False
 
     def _pass_time(self, now: float) -> None:
         elapsed = now - self._now
@@ -139,10 +152,12 @@ class Simulator:
             refused=tally.refused,
             cold_starts=tally.cold_starts,
             mean_standbys=tally.standby_seconds / self._now if self._now else 0.0,
+            deadline_attainment=tally.met_deadline / tally.with_deadline if tally.with_deadline else None,
         )
 
     @property
-    def _is_resizing(self) -> bool:
+    def is_resizing(self) -> bool:
+        """Whether a resize runs."""
         return bool(self._joining or self._leaving)
 
     @property
@@ -150,9 +165,11 @@ class Simulator:
         """Whether no device will be left, so that requests have to wait."""
         return len(self._devices) == len(self._leaving)
 
-    def _observe(self, since: Sequence[Arrival]) -> Observation:
+    def observe(self) -> Observation:
+        """The pool now, and since the last call."""
+        since, self._since = self._since, []
         tally, before = self._tally, self._seen
-        self._seen = _Tally(done=tally.done, met=tally.met)
+        self._seen = replace(tally)
         switches, self._switches = tuple(self._switches), []
         return Observation(
             now=self._now,
@@ -164,15 +181,18 @@ class Simulator:
             output_tokens=sum(device.produced_until(self._now) for device in self._devices.values()),
             finished=tally.done - before.done,
             met=tally.met - before.met,
+            with_deadline=tally.with_deadline - before.with_deadline,
+            met_deadline=tally.met_deadline - before.met_deadline,
             interval_s=self._interval_s,
-            is_resizing=self._is_resizing,
+            is_resizing=self.is_resizing,
             switches=switches,
         )
 
-    def _apply(self, wanted: Target) -> None:
+    def apply(self, wanted: Target) -> None:
+        """Start to have as many, unless a resize runs; devices that are in use need at least one."""
         is_in_use = len(self._unrouted) or any(d.waiting or d.running for d in self._devices.values())
         devices = max(wanted.devices, 1 if is_in_use else 0)
-        if devices != self._target and not self._is_resizing:
+        if devices != self._target and not self.is_resizing:
             self._tally.resizes += 1
             self._tally.peak = max(self._tally.peak, devices)
             self._resize(devices - self._target)
@@ -248,9 +268,10 @@ class Simulator:
         self._loads[device.slot] = 0.0
 
     def _arrive(self, arrival: Arrival) -> None:
-        if self._resize_kind == "refusing" and self._is_resizing:
+        if self._resize_kind == "refusing" and self.is_resizing:
             self._tally.done += 1
             self._tally.refused += 1
+            self._tally.with_deadline += arrival.deadline_s is not None
             return
         request = SimRequest(arrival, arrival.input_tokens)
         if self._is_ending:
@@ -263,9 +284,9 @@ class Simulator:
 
     def _wake(self) -> None:
         """A request at a pool of no device wakes one."""
-        if self._target == 0 and not self._is_resizing:
+        if self._target == 0 and not self.is_resizing:
             self._tally.cold_starts += 1
-            self._apply(Target(1))
+            self.apply(Target(1))
 
     def _route(self, request: SimRequest) -> SimDevice:
         device = self._least_loaded()
@@ -283,6 +304,9 @@ class Simulator:
         self._itls.append(itl)
         self._tally.done += 1
         self._tally.met += ttft <= self._objectives.ttft_s and itl <= self._objectives.itl_s
+        if (deadline_s := request.arrival.deadline_s) is not None:
+            self._tally.with_deadline += 1
+            self._tally.met_deadline += self._now <= request.arrival.at + deadline_s
 
     def _disturb(self, device: SimDevice) -> None:
         """Something has come to a device, or its peers are others now: it plans anew as soon as it can."""

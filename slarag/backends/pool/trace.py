@@ -14,15 +14,19 @@ from ...sla.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A request. at: seconds from the trace's start."""
+    """A request. at: seconds from the trace's start. deadline_s: seconds that it may take, None for any time."""
 
     at: float
     input_tokens: int
     output_tokens: int
+    deadline_s: float | None = None
 
 
 def load_trace(file: Path, *, until_s: float = float("inf")) -> list[Arrival]:
-    """Read JSON lines with `t`, `input_tokens` and `output_tokens`, plain or gzip; raises `DataError`."""
+    """Read JSON lines with `t`, `input_tokens` and `output_tokens`, and some with `deadline_ms`, plain or gzip.
+
+    Raises `DataError`.
+    """
     try:
         with gzip.open(file, "rt") if file.suffix == ".gz" else file.open() as stream:
             arrivals = [_arrival(line) for line in stream if line.strip()]
@@ -34,7 +38,9 @@ def load_trace(file: Path, *, until_s: float = float("inf")) -> list[Arrival]:
 
 def _arrival(line: str) -> Arrival:
     row = json.loads(line)
-    return Arrival(float(row["t"]), max(1, int(row["input_tokens"])), max(1, int(row["output_tokens"])))
+    deadline_ms = row.get("deadline_ms")
+    deadline_s = None if deadline_ms is None else float(deadline_ms) / 1000
+    return Arrival(float(row["t"]), max(1, int(row["input_tokens"])), max(1, int(row["output_tokens"])), deadline_s)
 
 
 def waves(seconds: float, *, low: float, high: float, period_s: float, seed: int = 0) -> list[Arrival]:

@@ -23,6 +23,8 @@ class PoolOptions:
     kv_blocks of block_tokens: a device's cache. max_batch_tokens and max_sequences: of a device's step.
     standbys: booted processes without memory. threads: of a device. hang_seconds: a worker that gives no sign of life
     for so long is killed and replaced. double_held_share: of the experts, what a resize may hold twice at any moment.
+    hot_expert_copies: of experts that get the most tokens, on a device; it has memory for so many more. They are seen
+    to every `hot_expert_seconds`.
     simulated: the accelerator that every device behaves as, in speed and, where `capacity_bytes` is not given, in
     memory; None for this host as it is.
 
@@ -46,6 +48,8 @@ class PoolOptions:
     threads: int = 1
     hang_seconds: float = 1.5
     double_held_share: float = 0.025
+    hot_expert_copies: int = 0
+    hot_expert_seconds: float = 10.0
     without: tuple[Mechanism, ...] = ()
 
     def layout(self) -> DeviceLayout:
@@ -68,4 +72,4 @@ class PoolOptions:
             return self.simulated.capacity_bytes
         share = -(-layout.config.num_experts // self.min_devices)
         copies = 2 if "page_remap" in self.without else 1
-        return layout.bytes_on_device(copies * share * len(layout.config.sparse_layers))
+        return layout.bytes_on_device(copies * share * len(layout.config.sparse_layers) + self.hot_expert_copies)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from ....sla.errors import SlaragError
@@ -26,11 +27,16 @@ class Replication:
 
         Raises `DeviceMemoryError` or `WorkerGoneError`; the pool serves without any replica then.
         """
+        replicas = await self.plan(counts, most)
         await self.drop()
-        spare = {number: min(most, room) for number, room in (await self._room()).items()}
-        replicas = hot_replicas(self._cluster.placement, counts, spare)
         await self._make(replicas)
         return replicas
+
+    async def plan(self, counts: Sequence[Sequence[int]], most: int) -> Replicas:
+        """The replicas that `counts` ask for, at most `most` on a device; what there are now leave their pages."""
+        held = Counter(device for _, _, device in copies_of(self._cluster.placement.replicas))
+        spare = {number: min(most, room + held[number]) for number, room in (await self._room()).items()}
+        return hot_replicas(self._cluster.placement, counts, spare)
 
     async def drop(self) -> None:
         """Give all replicas up."""

@@ -20,6 +20,7 @@ from ...pool.observation import Observation, Policy, PolicyName
 from ...pool.policy import ForecastPolicy, PolicyLimits
 from ...pool.references import QueueThreshold, TargetOngoing
 from ...pool.service import Objectives, ServiceModel
+from ...pool.service_file import to_figures
 from ...pool.switching import relearnt
 from ..calibration import calibrated_model
 from ..serve.engine import PoolEngine
@@ -65,6 +66,7 @@ class Autoscaler:
         self._last: Observation | None = None
         self._decisions: deque[dict[str, Any]] = deque(maxlen=_KEPT)
         self._count = self._finished = self._met = 0
+        self._with_deadline = self._met_deadline = 0
 
     async def calibrate(self, engine: PoolEngine | ReadingEngine) -> None:
         """Measure a pool before it serves; one that wakes up again is taken to be as it was."""
@@ -113,6 +115,7 @@ class Autoscaler:
         return {
             **settings,
             "attainment": self._met / self._finished if self._finished else None,
+            "deadline_attainment": self._met_deadline / self._with_deadline if self._with_deadline else None,
             "finished": self._finished,
             "resize_s": model and {"up": model.scale_up_s, "down": model.scale_down_s},
             "target": self._decisions[-1]["to"] if self._decisions else None,
@@ -120,12 +123,19 @@ class Autoscaler:
             "decisions": list(self._decisions),
         }
 
+    @property
+    def figures(self) -> dict[str, float] | None:
+        """What was measured of a device, and learnt of resizes since; None before that."""
+        return self._model and to_figures(self._model)
+
     def looked(self, seen: Observation) -> None:
         """Count an observation's requests, and learn from its resizes."""
         if self._model is not None:
             self._model = relearnt(self._model, seen.switches)
         self._finished += seen.finished
         self._met += seen.met
+        self._with_deadline += seen.with_deadline
+        self._met_deadline += seen.met_deadline
 
     def decided(self, decision: Decision) -> None:
         """Tell and keep a decision about devices; standbys alone are not worth a line."""

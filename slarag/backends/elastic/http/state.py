@@ -63,8 +63,8 @@ def add_state(
     @app.get("/pool")
     async def pool() -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
         """Devices one by one, the last resizes, and what sizes it."""
-        autoscale = autoscaler and autoscaler.status()
-        return {**_load(engine), "model": card["id"], **_pool(engine, await memory.get()), "autoscale": autoscale}
+        sized = {"autoscale": autoscaler and autoscaler.status(), "service_model": autoscaler and autoscaler.figures}
+        return {**_load(engine), "model": card["id"], **_pool(engine, await memory.get()), **sized}
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> PlainTextResponse:  # pyright: ignore[reportUnusedFunction]
@@ -126,13 +126,22 @@ def _pool(engine: ServedPool, memory: dict[str, Any]) -> dict[str, Any]:
                 "running": running,
                 "waiting": waiting,
                 "experts": len(placement.held_by(number)),
+                "expert_copies": sum(number in devices for devices in placement.replicas.values()),
                 "memory_bytes": held.get("resident"),
                 "capacity_bytes": held.get("capacity"),
             }
         )
     now = [engine.resizing.status] if engine.resizing.status.is_running else []
     resizes = [asdict(status) for status in (*engine.resizing.history, *now)]
-    return {"epoch": placement.epoch, "workers": rows, "resizes": resizes}
+    rebalances = engine.metrics.rebalances
+    deadlines = {"requests": engine.metrics.with_deadline, "met": engine.metrics.met_deadline}
+    return {
+        "epoch": placement.epoch,
+        "workers": rows,
+        "resizes": resizes,
+        "deadlines": deadlines,
+        "rebalances": rebalances,
+    }
 
 
 def _gauges(engine: ServedPool) -> dict[str, float]:
@@ -143,6 +152,7 @@ def _gauges(engine: ServedPool) -> dict[str, float]:
         "slarag:devices": engine.size,
         "slarag:standbys": engine.cluster.standbys,
         "slarag:is_resizing": engine.resizing.status.is_running,
+        "slarag:expert_copies": sum(map(len, engine.cluster.placement.replicas.values())),
         "slarag:placement_epoch": engine.cluster.placement.epoch,
         "slarag:is_simulated": engine.cluster.options.simulated is not None,
     }

@@ -21,6 +21,7 @@ from ..device_layout import KV
 from ..errors import BusyError, RequestError
 from .blocks import BlockManager
 from .demand import Demand
+from .hot_experts import HotExperts
 from .lane import Lane, arrive
 from .metrics import Metrics
 from .resizing import ResizeStatus, Resizing
@@ -46,7 +47,10 @@ class PoolEngine:
         self._live: set[Sequence] = set()
         self._is_idle = asyncio.Event()
         self._routing = RoutingCounts(cluster)
-        options = cluster.options
+        options, counts = cluster.options, self.routing_counts
+        self.hot_experts = HotExperts(cluster, self.resizing, self.metrics, counts, most=options.hot_expert_copies)
+        if options.hot_expert_copies:
+            cluster.start_task(self.hot_experts.run(options.hot_expert_seconds))
         self._scheduler = Scheduler(options.max_batch_tokens, options.max_sequences)
         for device in cluster.devices.values():
             self._open_lane(device)
@@ -240,7 +244,7 @@ class PoolEngine:
             sequence.timer.cancel()
         if not self._live:
             self._is_idle.set()
-        self.metrics.finished[sequence.finish or "failed"] += 1
+        self.metrics.end(sequence.finish or "failed", has_deadline=sequence.options.deadline is not None)
         self.metrics.cached_tokens += sequence.cached_tokens
         if (pace := sequence.seconds_per_token) is not None:
             self.metrics.time_per_output_token.observe(pace)

@@ -45,6 +45,8 @@ class Histogram:
 class Metrics:
     """Totals since the start. finished: requests by reason. rejected: requests refused because too many waited.
 
+    rebalances: how often hot experts got other copies.
+    with_deadline: requests that had one and whose client stayed; met_deadline: those that were whole by then.
     full_tokens: prompt tokens, each counted as the share of the full model's compute that it was read with.
     compute_level: the share of what they ask for that readings get at this moment.
     """
@@ -57,6 +59,9 @@ class Metrics:
     generation_tokens: int = 0
     finished: Counter[str] = field(default_factory=Counter[str])
     rejected: int = 0
+    rebalances: int = 0
+    with_deadline: int = 0
+    met_deadline: int = 0
     device_seconds: float = 0.0
     full_tokens: float = 0.0
     compute_level: float = 1.0
@@ -66,6 +71,13 @@ class Metrics:
         fresh = Metrics()
         for each in fields(self):
             setattr(self, each.name, getattr(fresh, each.name))
+
+    def end(self, reason: str, *, has_deadline: bool) -> None:
+        """Count a request that is over. One whose client left says nothing of its deadline."""
+        self.finished[reason] += 1
+        if has_deadline and reason != "cancelled":
+            self.with_deadline += 1
+            self.met_deadline += reason not in {"deadline", "failed"}
 
     def text(self, gauges: dict[str, float]) -> str:
         """All of it as text; `gauges` are the values of this moment by name."""
@@ -77,6 +89,9 @@ class Metrics:
             "vllm:generation_tokens_total": self.generation_tokens,
             "slarag:cached_prompt_tokens_total": self.cached_tokens,
             "slarag:requests_rejected_total": self.rejected,
+            "slarag:rebalances_total": self.rebalances,
+            "slarag:requests_with_deadline_total": self.with_deadline,
+            "slarag:deadlines_met_total": self.met_deadline,
             "slarag:device_seconds_total": self.device_seconds,
             "slarag:full_compute_tokens_total": self.full_tokens,
         }

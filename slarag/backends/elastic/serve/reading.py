@@ -167,7 +167,7 @@ class ReadingEngine:
             async with asyncio.timeout(_left(question.deadline)):
                 read = await self._read(call, question)
         except TimeoutError as error:
-            self.metrics.finished["deadline"] += 1
+            self.metrics.end("deadline", has_deadline=True)
             raise BackendTimeoutError(
                 f"the deadline passed before {len(question.passages)} passages were read",
                 remedy="allow more time, or send fewer passages",
@@ -250,7 +250,7 @@ class ReadingEngine:
         self.metrics.prompt_tokens += tokens
         self.metrics.cached_tokens += cached
         self.metrics.full_tokens += sum(each.reading.spent * each.reading.tokens for each in read)
-        self.metrics.finished["stop"] += 1
+        self.metrics.end("stop", has_deadline=question.deadline is not None)
         self.metrics.time_to_first_token.observe(time.monotonic() - call.arrived)
         return Answered(
             combined=combine(question.kind, question.passages, readings, self._settings, question.n_best),
