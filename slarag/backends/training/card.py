@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,13 +20,13 @@ _TEMPLATE = """# Model card: the embedded reader
 
 {how}
 
-## Training data
+{notes}## Training data
 {sources}
 
 ## Scores
 {scores}
 
-## Limits
+## Limits{limits}
 * It quotes: an answer that stands in no passage cannot be given. Arithmetic, counting and inference over several
   passages are beyond one pass; the agents chain passes.
 * English, mostly encyclopaedic prose. Other domains (reviews, medical, legal) were barely seen.
@@ -48,9 +49,21 @@ _HOW = """
 {seed}. {averaged}
 """
 
+_BUDGETS = "What its answers lose within a compute budget: `python bench/depth.py --data FILE`."
 
-def write_card(path: Path, recipe: Recipe, config: EncoderConfig, scores: ReaderScores, progress: Progress) -> None:
-    """Write the card of a reader of `config` trained by `recipe`; `progress` is the run's last."""
+
+def write_card(
+    path: Path,
+    recipe: Recipe,
+    config: EncoderConfig,
+    scores: ReaderScores,
+    progress: Progress,
+    baselines: Mapping[str, ReaderScores] | None = None,
+) -> None:
+    """Write the card of a reader of `config` trained by `recipe`; `progress` is the run's last.
+
+    baselines: by name, what the recipe's other readers score.
+    """
     from ..reader.parent import PARENT_NAME
 
     what = _WHAT.format(
@@ -69,14 +82,25 @@ def write_card(path: Path, recipe: Recipe, config: EncoderConfig, scores: Reader
         seed=recipe.seed,
         averaged=_averaged(recipe),
     )
+    beside = {"this one": scores, **baselines} if baselines else {}
+    parts = [_score_table(scores), _baseline_table(beside), _BUDGETS if config.skip != "none" else ""]
     text = _TEMPLATE.format(
-        what=_paragraph(what), how=_paragraph(how), sources=_source_table(recipe), scores=_score_table(scores)
+        what=_paragraph(what),
+        how=_paragraph(how),
+        notes="".join(f"{_paragraph(note)}\n\n" for note in recipe.notes),
+        sources=_source_table(recipe),
+        scores="\n\n".join(part for part in parts if part),
+        limits="".join(f"\n{_bullet(limit)}" for limit in recipe.limits),
     )
     path.write_text(text, encoding="utf-8")
 
 
 def _paragraph(text: str) -> str:
     return textwrap.fill(" ".join(text.split()), width=120, break_on_hyphens=False)
+
+
+def _bullet(text: str) -> str:
+    return textwrap.fill(f"* {text}", width=120, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _averaged(recipe: Recipe) -> str:
@@ -135,3 +159,24 @@ def _score_table(scores: ReaderScores) -> str:
         "\n\nThe development figures are on the articles that no threshold was fitted on (two thirds of them); no"
         "\nsource of the claim rows was trained on."
     )
+
+
+def _baseline_table(readers: Mapping[str, ReaderScores]) -> str:
+    """A row a reader, for those scored beside it; nothing without any."""
+    if not readers:
+        return ""
+    claims = list(dict.fromkeys(name for scores in readers.values() for name in scores.claims))
+    head = ["reader", "f1_forced", "f1", "questions", *claims]
+    rows = [[name, *_reading_cells(scores), *_claim_cells(scores, claims)] for name, scores in readers.items()]
+    lines = [head, ["---"] * len(head), *rows]
+    return "Beside it:\n\n" + "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _reading_cells(scores: ReaderScores) -> list[str]:
+    r = scores.reading
+    return ["-"] * 3 if r is None else [f"{r.f1_forced:.3f}", f"{r.f1:.3f}", str(r.rows)]
+
+
+def _claim_cells(scores: ReaderScores, names: Sequence[str]) -> list[str]:
+    found = [scores.claims.get(name) for name in names]
+    return ["-" if claim is None else f"{claim.accuracy:.3f} of {claim.rows}" for claim in found]

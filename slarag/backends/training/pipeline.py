@@ -6,19 +6,20 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 
+from ...sla.errors import ConfigurationError
 from ..reader.model import Reader
 from ..reader.store import ReaderSettings, load_reader, save_reader
 from .card import write_card
 from .evaluation import ClaimScores, ReadingScores, fit_settings, fits, read_pairs, score_claims, score_reading
 from .recipe import Recipe
-from .shares import fit_shares
-from .soup import average, refit_schedule, sample_batches
+from .soup import average, refit_schedule
 from .sources import read_rows
-from .start import initial_reader
+from .start import initial_reader, reader_folder
 from .trainer import load_examples, read_progress, train_reader
 
 Report = Callable[[str], None]
@@ -37,19 +38,30 @@ class ReaderScores:
 
 def make_reader(recipe: Recipe, data: Path, run: Path, out: Path, report: Report = print) -> ReaderScores:
     """Train by `recipe` on the files under `data` (resuming in folder `run`), then evaluate and write folder `out`."""
+    # Read before hours of training, so that a reader without scores is found out now.
+    baselines = {name: read_scores(reader_folder(folder)) for name, folder in recipe.baselines.items()}
     weights = train_reader(recipe, data, run, report)
     model = load_run(weights, recipe)
     if recipe.averaged:
         average(model, recipe.averaged)
         refit_schedule(model, load_examples(run), recipe.batch_tokens, recipe.seed)
-    if recipe.spread == "loss":
-        report("spreading budgets over the layers")
-        for before, after in fit_shares(model, sample_batches(load_examples(run), recipe.batch_tokens, recipe.seed)):
-            report(f"divergence {before:.4f}, then {after:.4f}")
     save_reader(model, ReaderSettings(rank_exponent=recipe.rank_exponent), out, storage=recipe.storage)
     scores = evaluate_reader(recipe, data, out, report)
-    write_card(out / "MODEL_CARD.md", recipe, model.encoder.config, scores, read_progress(run))
+    write_card(out / "MODEL_CARD.md", recipe, model.encoder.config, scores, read_progress(run), baselines)
     return scores
+
+
+def read_scores(folder: Path) -> ReaderScores:
+    """What the reader in `folder` scored when it was made; raises `ConfigurationError` where that is not known."""
+    try:
+        raw: dict[str, Any] = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+        reading = None if raw["reading"] is None else ReadingScores(**raw["reading"])
+        return ReaderScores(reading=reading, claims={name: ClaimScores(**one) for name, one in raw["claims"].items()})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigurationError(
+            f"no scores of the reader in {str(folder)!r} ({error})",
+            remedy="leave it out of the recipe's baselines, or make it first",
+        ) from error
 
 
 def load_run(weights: Path, recipe: Recipe) -> Reader:

@@ -26,6 +26,12 @@ from .sources import (
 )
 from .start import ModelRecipe
 
+_AFTERWARDS = {
+    *("averaged", "storage", "checkpoint_seconds", "rank_exponent", "development", "unseen_claims"),
+    *("baselines", "notes", "limits"),
+}
+"""Fields of a recipe that the training itself does not depend on."""
+
 
 class Source(BaseModel):
     """One file of the recipe and what is made of it."""
@@ -62,9 +68,6 @@ class Recipe(BaseModel):
     averaged: list[Ingredient] = Field(
         default_factory=list, description="readers that the trained one is averaged with"
     )
-    spread: Literal["routers", "loss"] = Field(
-        default="routers", description="a budget goes to the layers as the routers ask, or so that answers change least"
-    )
     storage: Storage = "bfloat16"
     processes: int = Field(default=2, ge=1, description="data-parallel processes of one thread each")
     checkpoint_seconds: float = Field(
@@ -75,6 +78,16 @@ class Recipe(BaseModel):
     rank_exponent: float = Field(default=0.0, ge=0, description="prior of a passage at rank r: (r + 1) ** -this")
     development: str | None = Field(default=None, description="question file that thresholds are fitted and scored on")
     unseen_claims: list[str] = Field(default_factory=list, description="claim files to score, not among the sources")
+    baselines: dict[str, str] = Field(
+        default_factory=dict,
+        description="readers beside it in the model card, as `start` names them",
+    )
+    notes: list[str] = Field(default_factory=list, description="for the model card, on how it was made")
+    limits: list[str] = Field(default_factory=list, description="for the model card, beside those of every reader")
+
+    def trains_as(self, other: Recipe) -> bool:
+        """Whether a run of `other` is one of this: what is done with the trained weights may differ."""
+        return self.model_dump(exclude=_AFTERWARDS) == other.model_dump(exclude=_AFTERWARDS)
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -71,6 +71,11 @@ def initial_reader(model: ModelRecipe, seed: int) -> Reader:
     return reader
 
 
+def reader_folder(name: str) -> Path:
+    """The folder that a recipe names: `reader` is the dense reader that ships."""
+    return SHIPPED if name == "reader" else Path(name)
+
+
 def _check_form(model: ModelRecipe, config: EncoderConfig) -> None:
     """What a recipe says of a dynamic start has to be so; it may leave layers and experts unsaid."""
     layers = added_positions(config.num_layers - len(config.added_layers), model.group)
@@ -89,7 +94,7 @@ def _check_form(model: ModelRecipe, config: EncoderConfig) -> None:
 
 def _started(model: ModelRecipe) -> Reader:
     if model.start != "parent":
-        return load_reader(SHIPPED if model.start == "reader" else Path(model.start))[0].train()
+        return load_reader(reader_folder(model.start))[0].train()
     reader = Reader(EncoderConfig.from_parent(parent_folder()))
     reader.encoder.load_state_dict(load_parent_weights())
     return reader

@@ -277,9 +277,9 @@ def _settle_recipe(recipe: Recipe, run: Path) -> None:
 
 
 def _is_recipe(recipe: Recipe, text: str) -> bool:
-    """Whether `text` says what `recipe` does; fields that its version did not have yet have their defaults."""
+    """Whether `text` trains what `recipe` does; fields that its version did not have yet have their defaults."""
     try:
-        return Recipe.model_validate_json(text) == recipe
+        return recipe.trains_as(Recipe.model_validate_json(text))
     except ValidationError:
         return False
 

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from slarag.backends.reader.store import SHIPPED_MOE, load_reader
-from slarag.backends.training.pipeline import make_reader
+from slarag.backends.reader.config import EncoderConfig
+from slarag.backends.reader.store import SHIPPED, SHIPPED_MOE, load_reader, read_head
+from slarag.backends.training.card import write_card
+from slarag.backends.training.pipeline import ReaderScores, make_reader, read_scores
 from slarag.backends.training.recipe import Recipe
 from slarag.backends.training.start import ModelRecipe, initial_reader
-from slarag.backends.training.trainer import read_progress, train_reader
+from slarag.backends.training.trainer import Progress, read_progress, train_reader
 from slarag.sla.errors import ConfigurationError
 
 FACTS = [("Io", "Galileo", 1610), ("Titan", "Huygens", 1655), ("Triton", "Lassell", 1846), ("Deimos", "Hall", 1877)]
@@ -140,3 +142,45 @@ def test_a_run_of_an_older_version_goes_on_with_the_fields_that_it_lacks(data: P
     del kept["model"]["capacity_steps"]
     (run / "recipe.json").write_text(json.dumps(kept))
     assert train_reader(recipe, data, run, str).exists()
+
+
+def test_what_is_done_with_the_weights_makes_no_other_run(data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    weights = train_reader(_recipe(), data, run, str)
+    after = {"storage": "int8", "spread": "loss", "notes": ["Tried twice."], "baselines": {"dense": "reader"}}
+    assert train_reader(_recipe(**after), data, run, str) == weights
+    with pytest.raises(ConfigurationError, match="another recipe"):
+        train_reader(_recipe(learning_rate=1e-5), data, run, str)
+
+
+def test_a_card_tells_what_other_readers_score_and_what_the_recipe_says(tmp_path: Path) -> None:
+    scores = read_scores(SHIPPED_MOE)
+    recipe = _recipe(notes=["The shares were chosen."], limits=["Small budgets cost answers."])
+    config = EncoderConfig.from_dict(read_head(SHIPPED_MOE)["config"])
+    written = tmp_path / "card.md"
+    write_card(written, recipe, config, scores, Progress(step=3), {"dense": read_scores(SHIPPED), "none": _UNSCORED})
+    card = written.read_text()
+    dense = read_scores(SHIPPED).reading
+    assert dense is not None
+    assert f"| dense | {dense.f1_forced:.3f} | {dense.f1:.3f} | {dense.rows} |" in card
+    assert "| none | - | - | - | - | - |" in card
+    assert "\n\nThe shares were chosen.\n\n## Training data" in card
+    assert "## Limits\n* Small budgets cost answers.\n* It quotes" in card
+    assert "bench/depth.py" in card, "it has a budget"
+
+
+def test_a_card_of_a_dense_reader_alone_has_nothing_beside_it(tmp_path: Path) -> None:
+    write_card(tmp_path / "card.md", _recipe(), EncoderConfig(), read_scores(SHIPPED), Progress())
+    card = (tmp_path / "card.md").read_text()
+    assert "Beside it" not in card
+    assert "bench/depth.py" not in card
+    assert "\n## Limits\n* It quotes" in card
+
+
+def test_a_baseline_without_scores_is_found_out_before_the_training(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="no scores of the reader"):
+        make_reader(_recipe(baselines={"other": str(tmp_path)}), data, tmp_path / "run", tmp_path / "out", str)
+    assert not (tmp_path / "run").exists()
+
+
+_UNSCORED = ReaderScores(reading=None, claims={})
