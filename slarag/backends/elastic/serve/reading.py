@@ -97,7 +97,7 @@ class ReadingEngine:
         self._queue = ReadingQueue(cluster.options.max_batch_tokens)
         self._lanes: dict[int, ReadingLane] = {}
         self._runs: dict[int, asyncio.Task[None]] = {}
-        self._calls: set[ReadingCall] = set()
+        self._calls: dict[ReadingCall, Question] = {}
         self._is_idle = asyncio.Event()
         for device in cluster.devices.values():
             self._open_lane(device)
@@ -162,7 +162,7 @@ class ReadingEngine:
         """
         self._check()
         call = ReadingCall(time.monotonic(), question.priority, question.deadline, compute_floor=question.compute_floor)
-        self._calls.add(call)
+        self._calls[call] = question
         try:
             async with asyncio.timeout(_left(question.deadline)):
                 read = await self._read(call, question)
@@ -176,7 +176,7 @@ class ReadingEngine:
             self.metrics.finished["cancelled"] += 1
             raise
         finally:
-            self._calls.discard(call)
+            self._calls.pop(call)
             if not self._calls:
                 self._is_idle.set()
         return self._answered(call, question, read)
@@ -273,8 +273,10 @@ class ReadingEngine:
         free = sum(lane.is_free for lane in self._lanes.values())
         batch = self._queue.take(free, now=time.monotonic(), seconds_per_window=self.seconds_per_passage)
         for job in batch:
-            budget = self.brown_out.budget(job.window.budget, job.call.compute_floor)
-            job.window = replace(job.window, budget=budget)
+            # A window that comes again because its worker was lost had its budget lowered then, not for good.
+            question = self._calls.get(job.call)
+            wanted = job.window.budget if question is None else question.compute_budget
+            job.window = replace(job.window, budget=self.brown_out.budget(wanted, job.call.compute_floor))
         return batch
 
     def _give_back(self, jobs: list[ReadingJob]) -> None:
