@@ -8,6 +8,8 @@ from ..sla.evidence import Passage
 
 MAX_NEW_WORDS = 12
 _STEM = 6
+_TO_NOUN = 7
+_PLURAL = re.compile(r"\w{3,}(?<![aiousy'’])s$")
 _WORD = re.compile(r"[^\W_]+(?:['’.-][^\W_]+)*")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _YES_NO_OPENERS = """
@@ -27,6 +29,15 @@ def asks_yes_or_no(question: str) -> bool:
     """Whether the question opens as a yes/no question does in English: with an auxiliary, and no "or" in it."""
     words = _WORD.findall(question.lower())
     return bool(words) and words[0] in _YES_NO and "or" not in words
+
+
+def asks_for_several(question: str) -> bool:
+    """Whether the question asks by its grammar who or what several things are: "Who were the first programmers?"."""
+    words = _WORD.findall(question.lower())[:_TO_NOUN]
+    opens = (
+        len(words) > 2 and words[0] in ("who", "what", "which") and words[1] in ("are", "were") and words[2] == "the"
+    )
+    return opens and any(_PLURAL.search(word) for word in words[3:])
 
 
 def follow_up(question: str, passage: Passage) -> str:

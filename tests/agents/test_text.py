@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slarag.agents.retriever import interleave
-from slarag.agents.text import MAX_NEW_WORDS, asks_yes_or_no, coverage, follow_up
+from slarag.agents.text import MAX_NEW_WORDS, asks_for_several, asks_yes_or_no, coverage, follow_up
 from slarag.sla.evidence import Passage
 
 
@@ -69,3 +69,20 @@ def test_interleaving_keeps_all_once_and_both_bests_first(one: list[int], other:
     mixed = [p.passage_id for p in interleave([[passage(str(n)) for n in ranking] for ranking in (one, other)])]
     assert sorted(mixed) == sorted({str(n) for n in [*one, *other]})
     assert set(mixed[:2]) >= {str(ranking[0]) for ranking in (one, other) if ranking}
+
+
+@pytest.mark.parametrize(
+    ("question", "several"),
+    [
+        ("Who were the first programmers of ENIAC?", True),
+        ("which are the four large moons of Jupiter", True),
+        ("What are the names of the crew?", True),
+        ("Who was the first of the programmers?", False),
+        ("What is the name of his sisters?", False),
+        ("What are the boss and the bus?", False),
+        ("Who were they?", False),
+        ("", False),
+    ],
+)
+def test_who_several_were_is_told_by_the_plural(question: str, several: bool) -> None:
+    assert asks_for_several(question) is several
