@@ -76,6 +76,21 @@ def test_a_sentence_is_the_whole_sentence_around_the_span() -> None:
     assert combined.candidates[0].text == "They describe the Analytical Engine."
 
 
+def test_a_clause_answers_for_its_sentence_with_what_all_its_spans_weigh() -> None:
+    text = "It is red because iron in its dust has rusted. Ice is white."
+    why, rusted = text.index("iron"), text.index(" has rusted")
+    spans = [
+        (why, rusted + 11, 0.3),
+        (why - 8, rusted + 11, 0.25),
+        (why, rusted, 0.1),
+        (len(text) - 13, len(text), 0.35),
+    ]
+    first, second = _combine("sentence", (_passage("a", text), _reading(*spans))).candidates
+    assert (first.text, second.text) == ("iron in its dust has rusted", "Ice is white.")
+    assert text[first.spans[0].start : first.spans[0].end] == first.text
+    assert first.probability == pytest.approx(0.65 / 2)
+
+
 def test_a_list_joins_likely_spans_in_the_order_of_the_text() -> None:
     text = "Its moons are Io, Europa and Ganymede."
     spans = [
