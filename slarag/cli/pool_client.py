@@ -53,13 +53,17 @@ class PoolClient:
     def scale(self, devices: int, *, dry_run: bool) -> dict[str, Any]:
         """Resize the pool, or ask what that would do; waits until it is done. Needs the token in the environment."""
         body = {"new_data_parallel_size": devices, "dry_run": dry_run}
-        return self._json(self._send("POST", "/scale_elastic_ep", json=body, headers=_bearer(), timeout=None))
+        remedy = "" if devices else "start the pool with --may-sleep for that"
+        return self._json(
+            self._send("POST", "/scale_elastic_ep", remedy=remedy, json=body, headers=_bearer(), timeout=None)
+        )
 
     def resize_status(self) -> dict[str, Any]:
         """The last resize. Needs the token."""
         return self._json(self._send("POST", "/is_scaling_elastic_ep", headers=_bearer()))
 
-    def _send(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+    def _send(self, method: str, path: str, *, remedy: str = "", **arguments: Any) -> httpx.Response:
+        """The response to a call; `remedy` is what to do where the pool refuses it as one that cannot be."""
         import httpx
 
         try:
@@ -71,10 +75,10 @@ class PoolClient:
                 f"no pool answers at {self._url}", remedy="start one with `slarag pool serve`, or give its --url"
             ) from error
         if not response.is_success:
-            raise self._refusal(response)
+            raise self._refusal(response, remedy)
         return response
 
-    def _refusal(self, response: httpx.Response) -> ConfigurationError | BackendUnavailableError:
+    def _refusal(self, response: httpx.Response, remedy: str) -> ConfigurationError | BackendUnavailableError:
         if response.status_code == HTTPStatus.UNAUTHORIZED:
             return ConfigurationError(
                 f"the pool at {self._url} refuses the token",
@@ -82,7 +86,7 @@ class PoolClient:
             )
         message = _message(response)
         if response.status_code == HTTPStatus.BAD_REQUEST:
-            return ConfigurationError(message)
+            return ConfigurationError(message, remedy=remedy)
         return BackendUnavailableError(f"the pool at {self._url} answered {response.status_code}: {message}")
 
     def _json(self, response: httpx.Response) -> dict[str, Any]:

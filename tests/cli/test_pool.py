@@ -14,6 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slarag.backends.elastic.models.config import Qwen3MoeConfig
+from slarag.backends.elastic.models.random_model import make_random_model
 from slarag.backends.elastic.serve.metrics import Histogram
 from slarag.cli.pool_view import share_within, status_view
 from slarag.cli.streams import show
@@ -135,6 +137,31 @@ def test_what_a_server_refuses_is_one_line(
     monkeypatch.setenv("SLARAG_POOL_TOKEN", "a-secret")
     with server(status, body) as url:
         cli("pool", "scale", "99", "--url", url, "--dry-run").refused(code, words)
+
+
+def test_a_pool_that_may_not_sleep_says_how_it_may(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLARAG_POOL_TOKEN", "a-secret")
+    with server(400, json.dumps({"error": {"message": "field 'new_data_parallel_size': too small"}})) as url:
+        cli("pool", "scale", "0", "--url", url).refused(2, "new_data_parallel_size", "--may-sleep")
+
+
+def test_more_devices_than_experts_are_refused_before_anything_starts(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SLARAG_POOL_TOKEN", "a-secret")
+    config = Qwen3MoeConfig(
+        vocab_size=320,
+        hidden_size=16,
+        num_layers=1,
+        num_heads=1,
+        num_kv_heads=1,
+        head_dim=16,
+        num_experts=16,
+        experts_per_token=2,
+        moe_intermediate_size=16,
+    )
+    folder = make_random_model(tmp_path / "model", config)
+    cli("pool", "serve", folder, "--devices", "17", "--port", "0").refused(2, "17 devices", "1 to 16")
 
 
 def test_what_cannot_be_is_refused_before_anything_starts(

@@ -183,6 +183,8 @@ def test_control_needs_the_token_and_refuses_what_cannot_be(
                 assert reply.status_code == 401
         for body in ({"new_data_parallel_size": 0}, {"new_data_parallel_size": 9}, {}, {"new_data_parallel_size": "3"}):
             assert (await client.post("/scale_elastic_ep", json=body, headers=AUTH)).status_code == 400
+        lower = {"Authorization": f"bearer {TOKEN}"}
+        assert (await client.post("/is_scaling_elastic_ep", headers=lower)).status_code == 200
         dry = {"new_data_parallel_size": 3, "dry_run": True}
         plan = (await client.post("/scale_elastic_ep", json=dry, headers=AUTH)).json()
         assert (plan["joining"], plan["leaving"]) == (1, 0)
@@ -393,7 +395,7 @@ def test_state_is_there_to_read(runner: asyncio.Runner, client: httpx.AsyncClien
     async def use() -> None:
         assert (await client.get("/health")).status_code == 200
         load = (await client.get("/load")).json()
-        assert (load["devices"], load["running"], load["waiting"]) == (2, 0, 0)
+        assert (load["model"], load["devices"], load["running"], load["waiting"]) == ("tiny", 2, 0, 0)
         metrics = (await client.get("/metrics")).text
         assert "vllm:num_requests_running 0" in metrics
         assert 'vllm:time_to_first_token_seconds_bucket{le="+Inf"}' in metrics

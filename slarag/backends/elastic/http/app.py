@@ -17,25 +17,30 @@ from .failures import add_failures
 from .generation import add_generation
 from .guard import Guard
 from .reading import add_reading
-from .state import Counts, add_state, model_card
+from .state import Counts, Gauges, add_state, model_card
 
 
 def build_app(
-    engine: PoolEngine | ReadingEngine, *, model: str, token: str | None, autoscaler: Autoscaler | None = None
+    engine: PoolEngine | ReadingEngine,
+    *,
+    model: str,
+    token: str | None,
+    autoscaler: Autoscaler | None = None,
+    more_gauges: Gauges = dict,
 ) -> FastAPI:
     """The application. model: the name that clients may give. token: what control calls must bear, None refuses all.
 
-    autoscaler: who sizes it, for its state.
+    autoscaler: who sizes it, for its state. more_gauges: further ones for `/metrics`.
     """
     app = FastAPI(title="slarag pool", docs_url=None, redoc_url=None)
     app.add_middleware(Guard, token=token)
     add_failures(app)
     card = card_of(engine.cluster.options, model)
     if isinstance(engine, ReadingEngine):
-        add_state(app, engine, card, None, autoscaler)
+        add_state(app, engine, card, counts=None, autoscaler=autoscaler, more_gauges=more_gauges)
         add_reading(app, engine, model, MAX_WINDOW_TOKENS)
     else:
-        add_state(app, engine, card, _counts(engine), autoscaler)
+        add_state(app, engine, card, counts=_counts(engine), autoscaler=autoscaler, more_gauges=more_gauges)
         add_generation(app, engine, model)
     add_control(app, engine)
     return app

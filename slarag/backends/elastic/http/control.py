@@ -12,6 +12,7 @@ from fastapi.security import HTTPBearer
 from ..cluster.plan import ResizePlan
 from ..errors import ResizeError
 from ..serve.demand import predicted_benefit
+from ..serve.resizing import ResizeStatus
 from .failures import REFUSALS, failure
 from .schemas import ScaleBody
 from .served import ServedPool
@@ -51,19 +52,23 @@ def add_control(app: FastAPI, engine: ServedPool) -> None:
     @app.post("/is_scaling_elastic_ep", responses=REFUSALS)
     async def is_scaling(_: _NeedsToken) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
         """The last resize."""
-        status = engine.resizing.status
-        return {
-            "is_scaling_elastic_ep": status.is_running,
-            "phase": status.phase,
-            "epoch": engine.cluster.placement.epoch,
-            "size": engine.size,
-            "target": status.target,
-            "operation_id": status.operation_id,
-            "error": status.error,
-            "seconds": status.seconds,
-            "bytes_moved": status.bytes_moved,
-            "bytes_lower_bound": status.bytes_lower_bound,
-        }
+        return status_body(engine.resizing.status, size=engine.size, epoch=engine.cluster.placement.epoch)
+
+
+def status_body(status: ResizeStatus, *, size: int, epoch: int) -> dict[str, Any]:
+    """The answer to `/is_scaling_elastic_ep`."""
+    return {
+        "is_scaling_elastic_ep": status.is_running,
+        "phase": status.phase,
+        "epoch": epoch,
+        "size": size,
+        "target": status.target,
+        "operation_id": status.operation_id,
+        "error": status.error,
+        "seconds": status.seconds,
+        "bytes_moved": status.bytes_moved,
+        "bytes_lower_bound": status.bytes_lower_bound,
+    }
 
 
 def _plan_body(engine: ServedPool, plan: ResizePlan) -> dict[str, Any]:

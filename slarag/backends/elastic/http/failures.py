@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -54,7 +55,12 @@ def add_failures(app: FastAPI) -> None:
 
 async def _malformed(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
+    return malformed(error.errors())
+
+
+def malformed(errors: Sequence[Any]) -> JSONResponse:
+    """The refusal of a body, by its first error as pydantic lists them; where it is begins with `body`."""
+    first = errors[0]
     if first["type"] == "json_invalid":
         # Where the decoder stopped is no field.
         message = f"the body is not JSON: {first['ctx']['error']} at character {first['loc'][-1]}"

@@ -21,7 +21,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, token: str | None) -> None:
         self._app = app
-        self._expected = None if token is None else f"Bearer {token}".encode()
+        self._expected = None if token is None else token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on if it may go on."""
@@ -41,8 +41,10 @@ class Guard:
             await self._app(scope, _bounded(receive), send)
 
     def _bears_token(self, headers: dict[bytes, bytes]) -> bool:
-        given = headers.get(b"authorization", b"")
-        return self._expected is not None and hmac.compare_digest(given, self._expected)
+        scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+        if self._expected is None or scheme.lower() != b"bearer":  # a scheme's case says nothing (RFC 9110, 11.1)
+            return False
+        return hmac.compare_digest(given.strip(b" "), self._expected)
 
 
 def _stated_length(headers: dict[bytes, bytes]) -> int:

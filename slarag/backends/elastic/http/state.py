@@ -18,6 +18,8 @@ from .served import ServedPool
 T = TypeVar("T")
 Counts = Callable[[], Awaitable[list[tuple[int, int, int]]]]
 """Tokens by layer and expert so far."""
+Gauges = Callable[[], dict[str, float]]
+"""Values of this moment by name."""
 _PATIENCE_S = 0.25
 
 
@@ -44,9 +46,18 @@ class LastKnown(Generic[T]):
 
 
 def add_state(
-    app: FastAPI, engine: ServedPool, card: dict[str, Any], counts: Counts | None, autoscaler: Autoscaler | None
+    app: FastAPI,
+    engine: ServedPool,
+    card: dict[str, Any],
+    *,
+    counts: Counts | None,
+    autoscaler: Autoscaler | None,
+    more_gauges: Gauges,
 ) -> None:
-    """Add `/health`, `/load`, `/pool`, `/metrics` and `/v1/models`. card: the model's. counts: where it has experts."""
+    """Add `/health`, `/load`, `/pool`, `/metrics` and `/v1/models`.
+
+    card: the model's. counts: where it has experts. more_gauges: what its host knows of it.
+    """
     memory = LastKnown[dict[str, Any]](lambda: _memory(engine.cluster), {})
     routed = None if counts is None else LastKnown(counts, list[tuple[int, int, int]]())
 
@@ -58,7 +69,7 @@ def add_state(
     @app.get("/load")
     async def load() -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
         """The queue now."""
-        return _load(engine)
+        return {"model": card["id"], **_load(engine)}
 
     @app.get("/pool")
     async def pool() -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
@@ -70,7 +81,7 @@ def add_state(
     async def metrics() -> PlainTextResponse:  # pyright: ignore[reportUnusedFunction]
         """For Prometheus, under vLLM's names where it has one."""
         lines = [] if routed is None else _routed_lines(await routed.get())
-        gauges = _gauges(engine) | _autoscale_gauges(autoscaler)
+        gauges = _gauges(engine) | _autoscale_gauges(autoscaler) | more_gauges()
         return PlainTextResponse(engine.metrics.text(gauges) + "".join(lines))
 
     @app.get("/v1/models")

@@ -1,0 +1,45 @@
+"""A pool that is told to stop listens until what runs is finished."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import httpx
+import uvicorn
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+from slarag.backends.elastic.http.serve import bound
+from slarag.backends.elastic.http.stopping import StoppingApp, StoppingServer
+
+
+def test_told_to_stop_it_says_so_and_refuses_work_until_what_runs_is_finished() -> None:
+    entered, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "POST":
+            entered.set()
+            await may_answer.wait()
+        await PlainTextResponse(scope["path"])(scope, receive, send)
+
+    async def main() -> None:
+        stopping = StoppingApp(app)
+        server = StoppingServer(stopping, uvicorn.Config(stopping, log_level="warning", lifespan="off"))
+        with bound("127.0.0.1", 0) as listening:
+            serving = asyncio.create_task(server.serve([listening]))
+            url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+            async with httpx.AsyncClient(base_url=url, timeout=None, trust_env=False) as client:
+                assert (await client.get("/health")).status_code == 200
+                running = asyncio.create_task(client.post("/v1/completions"))
+                await entered.wait()
+                server.handle_exit(signal.SIGTERM, None)
+                async with httpx.AsyncClient(base_url=url, timeout=None, trust_env=False) as other:
+                    assert (await other.get("/health")).status_code == 503
+                    assert (await other.post("/v1/completions")).status_code == 503
+                    assert (await other.get("/load")).text == "/load"
+                may_answer.set()
+                assert (await running).text == "/v1/completions"
+            await serving
+
+    asyncio.run(main())
