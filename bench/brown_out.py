@@ -24,7 +24,7 @@ from _common import Figure, document, share, show, spread
 from slarag.backends.elastic.cluster.reader_options import ReaderOptions
 from slarag.backends.elastic.serve.brown_out import PATIENCE_S
 from slarag.backends.elastic.serve.reading import Answered, Question, ReadingEngine
-from slarag.backends.reader.store import SHIPPED_MOE
+from slarag.backends.reader.store import SHIPPED
 from slarag.backends.training.sources import Row, read_rows
 from slarag.sla.errors import SlaragError
 from slarag.sla.evidence import Passage
@@ -49,7 +49,7 @@ class _Round:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="question rows, JSON Lines")
-    parser.add_argument("--reader", type=Path, default=SHIPPED_MOE, help="default: the mixture that ships")
+    parser.add_argument("--reader", type=Path, default=SHIPPED, help="default: the mixture that ships")
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=15.0, help="of load in each round")
     parser.add_argument("--rounds", type=int, default=3)

@@ -31,7 +31,7 @@ import numpy as np
 from _common import Figure, document, show
 from _depth_turns import Curve, Subject, Turn, take_turns
 
-from slarag.backends.reader.store import SHIPPED_MOE
+from slarag.backends.reader.store import SHIPPED
 from slarag.backends.training.sources import Row, read_rows
 from slarag.evals.intervals import Figure as Interval
 from slarag.evals.intervals import mean, statistic
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="question rows, JSON Lines")
     parser.add_argument("--limit", type=int, help="questions, drawn by --seed; all by default")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--reader", type=Path, default=SHIPPED_MOE, help="default: the mixture that ships")
+    parser.add_argument("--reader", type=Path, default=SHIPPED, help="default: the mixture that ships")
     parser.add_argument("--repeats", type=int, default=1, help="readings of each batch, for the times")
     for kind, what in OTHERS.items():
         parser.add_argument(f"--{kind}", action="append", default=[], metavar="NAME=FOLDER", help=what)

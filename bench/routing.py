@@ -29,7 +29,7 @@ from _common import Figure, document, show
 from slarag.backends.reader.backend import ReadFunction
 from slarag.backends.reader.dynamic_encoder import DynamicEncoder
 from slarag.backends.reader.model import Reader
-from slarag.backends.reader.store import SHIPPED_MOE, load_reader
+from slarag.backends.reader.store import SHIPPED, load_reader
 from slarag.backends.training.evaluation import window_batches
 from slarag.backends.training.sources import Row, read_rows
 
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--task", action="append", required=True, metavar="NAME=FILE", help="rows of one task")
     parser.add_argument("--limit", type=int, default=500, help="rows of each task, drawn by --seed")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--reader", type=Path, default=SHIPPED_MOE, help="default: the mixture that ships")
+    parser.add_argument("--reader", type=Path, default=SHIPPED, help="default: the mixture that ships")
     parser.add_argument("--budget", type=float, default=1.0, help="compute budget of every row")
     parser.add_argument("--plot", type=Path, help="where the picture goes")
     parser.add_argument("--threads", type=int, default=2)

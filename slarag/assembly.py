@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from .backends.pool_backend import PoolBackend
 
+POOL_VARIABLE = "SLARAG_POOL_URL"
+"""Names the running pool that engines read on where neither a backend nor a pool is given."""
 WARM_UP = Passage(
     passage_id="warm-up", document_id="warm-up", text="A first reading is slow, so the first question does not get it."
 )
@@ -59,9 +62,13 @@ def open_parts(
 
 
 def _plan_space(backends: Sequence[Backend]) -> tuple[Plan, ...]:
-    """The plans that these backends can run; a jury needs models that judge one another's answers."""
+    """The plans that these backends can run: a jury needs models that judge one another's answers, a compute budget
+    one that keeps to it.
+    """
     judges = sum("verify" in backend.capabilities for backend in backends)
-    return (*default_plan_space(), *jury_plans(judges))
+    spares = all(getattr(backend, "reads_within_budget", False) for backend in backends)
+    plans = (*default_plan_space(), *jury_plans(judges))
+    return plans if spares else tuple(plan for plan in plans if plan.compute_budget == 1)
 
 
 async def _close(closers: list[Closer]) -> None:
@@ -115,6 +122,8 @@ def _opened(folder: Path, closers: list[Closer]) -> PassageRetriever:
 def _backends(
     given: Backend | Sequence[Backend] | None, pool: str | int | None, closers: list[Closer]
 ) -> tuple[Backend, ...]:
+    if given is None and pool is None:
+        pool = os.environ.get(POOL_VARIABLE) or None
     if pool is not None:
         if given is not None:
             raise ConfigurationError(

@@ -66,7 +66,8 @@ class Engine:
 
         backend: what reads; several serve as the models of replicas and as a jury. None is the embedded reader.
         pool: instead of a backend, the address of a running pool of readers, or the number of devices to start one
-        with, which ends with the engine.
+        with, which ends with the engine; without either, the pool at SLARAG_POOL_URL, or else the embedded reader
+        in this process.
         profile: of questions that bring none. calibration, classifier, mapper: the shipped ones by default. What the
         engine opens it also closes; a retriever or backend that it was given stays open. Raises `ConfigurationError`.
         """

@@ -10,7 +10,7 @@ import pytest
 
 from slarag.agents.events import DecisionEvent, PassagesEvent, ReplicaEvent
 from slarag.backends.reader.backend import EmbeddedReader, PassageReading
-from slarag.backends.reader.store import SHIPPED_MOE
+from slarag.backends.reader.store import SHIPPED
 from slarag.sla.mapper import Mapper
 from slarag.sla.plan import Plan
 from tests.engine.support import CALIBRATION, PASSAGES, QUESTION, engine, profile
@@ -123,7 +123,7 @@ class Metered(EmbeddedReader):
     """The shipped mixture of experts; `spent` is the share of the full model's FLOPs that each of its readings cost."""
 
     def __init__(self) -> None:
-        super().__init__(folder=SHIPPED_MOE)
+        super().__init__(folder=SHIPPED)
         self.spent: list[float] = []
 
     async def read(self, *arguments: Any) -> list[PassageReading]:

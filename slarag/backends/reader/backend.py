@@ -32,7 +32,7 @@ from .combine import combine
 from .model import Reader
 from .parent import load_tokenizer
 from .reading import Reading, merge_windows, read_windows
-from .store import ReaderSettings, load_reader, use_bfloat16
+from .store import ReaderSettings, load_reader, reads_within_budget, use_bfloat16
 from .windows import Window, Windower
 
 DEFAULT_PRICE = Price(usd_per_device_second=USD_PER_DEVICE_SECOND)
@@ -91,6 +91,11 @@ class EmbeddedReader:
     def capabilities(self) -> frozenset[Capability]:
         """It answers and verifies; it writes nothing of its own."""
         return frozenset({"answer", "verify"})
+
+    @property
+    def reads_within_budget(self) -> bool:
+        """Whether a request's compute budget changes what a reading costs; a dense reader always costs all."""
+        return reads_within_budget(self._folder)
 
     @property
     def settings(self) -> ReaderSettings:

@@ -18,10 +18,10 @@ from .model import Reader
 from .parent import PARENT_NAME, load_parent_weights
 from .storage import Storage, packed, unpacked
 
-SHIPPED = Path(__file__).parent / "weights"
-"""The dense reader, which is used where no other is asked for."""
-SHIPPED_MOE = Path(__file__).parent / "weights_moe"
-"""The reader as a mixture of experts, which reads within a compute budget."""
+SHIPPED_DENSE = Path(__file__).parent / "weights"
+"""The dense reader, which the mixture was made from."""
+SHIPPED = Path(__file__).parent / "weights_moe"
+"""The reader as a mixture of experts, which reads within a compute budget; used where no other is asked for."""
 FORMAT = 1
 
 
@@ -83,6 +83,11 @@ def read_head(folder: Path) -> dict[str, Any]:
             remedy="train it again with this version",
         )
     return head
+
+
+def reads_within_budget(folder: Path | None = None) -> bool:
+    """Whether the reader of `folder` (the shipped one by default) can leave out a part of its compute."""
+    return EncoderConfig.from_dict(read_head(folder or SHIPPED)["config"]).skip != "none"
 
 
 def build_reader(head: dict[str, Any]) -> Reader:

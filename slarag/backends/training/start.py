@@ -13,7 +13,7 @@ from ..reader.expansion import Initialisation, added_positions, dynamic_config, 
 from ..reader.labels import LabelKind
 from ..reader.model import Reader
 from ..reader.parent import load_parent_weights, parent_folder
-from ..reader.store import SHIPPED, load_reader
+from ..reader.store import SHIPPED_DENSE, load_reader
 
 
 class ModelRecipe(BaseModel):
@@ -73,7 +73,7 @@ def initial_reader(model: ModelRecipe, seed: int) -> Reader:
 
 def reader_folder(name: str) -> Path:
     """The folder that a recipe names: `reader` is the dense reader that ships."""
-    return SHIPPED if name == "reader" else Path(name)
+    return SHIPPED_DENSE if name == "reader" else Path(name)
 
 
 def _check_form(model: ModelRecipe, config: EncoderConfig) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from slarag.backends.protocol import AnswerRequest, VerifyRequest
 from slarag.backends.reader.backend import EmbeddedReader
-from slarag.backends.reader.store import SHIPPED, SHIPPED_MOE, load_reader
+from slarag.backends.reader.store import SHIPPED, SHIPPED_DENSE, load_reader
 from slarag.sla.evidence import Passage
 
 PASSAGE = Passage(
@@ -18,20 +18,20 @@ PASSAGE = Passage(
 
 
 def test_both_readers_together_are_small_enough_to_ship() -> None:
-    sizes = [path.stat().st_size for folder in (SHIPPED, SHIPPED_MOE) for path in folder.glob("*.safetensors")]
+    sizes = [path.stat().st_size for folder in (SHIPPED_DENSE, SHIPPED) for path in folder.glob("*.safetensors")]
     assert len(sizes) == 2
     assert sum(sizes) <= 40_000_000
 
 
 def test_one_is_dense_and_the_other_spends_a_budget() -> None:
-    assert not load_reader(SHIPPED)[0].encoder.config.is_dynamic
-    config = load_reader(SHIPPED_MOE)[0].encoder.config
+    assert not load_reader(SHIPPED_DENSE)[0].encoder.config.is_dynamic
+    config = load_reader(SHIPPED)[0].encoder.config
     assert config.experts > 1
     assert config.skip == "layer"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("folder", "budget"), [(SHIPPED, 1.0), (SHIPPED_MOE, 1.0), (SHIPPED_MOE, 0.8)])
+@pytest.mark.parametrize(("folder", "budget"), [(SHIPPED_DENSE, 1.0), (SHIPPED, 1.0), (SHIPPED, 0.8)])
 def test_they_quote_the_answer(folder: Path, budget: float) -> None:
     async def run() -> None:
         reader = EmbeddedReader(folder=folder, threads=1)
@@ -47,7 +47,7 @@ def test_they_quote_the_answer(folder: Path, budget: float) -> None:
 @pytest.mark.parametrize("budget", [1.0, 0.8])
 def test_the_mixture_tells_a_claim_from_its_opposite(budget: float) -> None:
     async def supported(claim: str) -> float:
-        reader = EmbeddedReader(folder=SHIPPED_MOE, threads=1)
+        reader = EmbeddedReader(folder=SHIPPED, threads=1)
         asked = VerifyRequest(question="", answer=claim, evidence=(PASSAGE,), compute_budget=budget)
         verdict = await reader.verify(asked)
         await reader.aclose()

@@ -9,7 +9,7 @@ from slarag.backends.reader.depth import GRID
 from slarag.backends.reader.dynamic_encoder import DynamicEncoder
 from slarag.backends.reader.model import Reader
 from slarag.backends.reader.parent import load_tokenizer
-from slarag.backends.reader.store import SHIPPED, SHIPPED_MOE, load_reader
+from slarag.backends.reader.store import SHIPPED, SHIPPED_DENSE, load_reader
 from slarag.backends.training.encoding import encode_examples
 from slarag.backends.training.soup import Ingredient, average, refit_schedule
 from slarag.backends.training.sources import Example
@@ -17,9 +17,9 @@ from slarag.sla.errors import ConfigurationError
 
 
 def test_the_weights_are_the_average_by_share() -> None:
-    model, shipped = _trained_on(), load_reader(SHIPPED)[0].state_dict()
+    model, shipped = _trained_on(), load_reader(SHIPPED_DENSE)[0].state_dict()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    average(model, [Ingredient(reader=str(SHIPPED), share=0.25)])
+    average(model, [Ingredient(reader=str(SHIPPED_DENSE), share=0.25)])
     for name, value in model.state_dict().items():
         torch.testing.assert_close(value, 0.75 * before[name] + 0.25 * shipped[name])
 
@@ -27,8 +27,11 @@ def test_the_weights_are_the_average_by_share() -> None:
 @pytest.mark.parametrize(
     ("ingredients", "told"),
     [
-        ([Ingredient(reader=str(SHIPPED), share=0.6), Ingredient(reader=str(SHIPPED), share=0.4)], "no share"),
-        ([Ingredient(reader=str(SHIPPED_MOE), share=0.5)], "another form"),
+        (
+            [Ingredient(reader=str(SHIPPED_DENSE), share=0.6), Ingredient(reader=str(SHIPPED_DENSE), share=0.4)],
+            "no share",
+        ),
+        ([Ingredient(reader=str(SHIPPED), share=0.5)], "another form"),
     ],
     ids=["all given away", "another form"],
 )
@@ -41,7 +44,7 @@ def test_what_cannot_be_averaged_is_refused(ingredients: list[Ingredient], told:
 
 
 def test_the_schedule_is_spread_as_the_routers_ask() -> None:
-    model, _ = load_reader(SHIPPED_MOE)
+    model, _ = load_reader(SHIPPED)
     assert isinstance(model.encoder, DynamicEncoder)
     schedule = model.encoder.schedule
     even = torch.linspace(0, 1, GRID + 1).unsqueeze(1).expand_as(schedule.shares)
@@ -59,7 +62,7 @@ def test_the_schedule_is_spread_as_the_routers_ask() -> None:
 
 def _trained_on() -> Reader:
     """The shipped reader, a little further on."""
-    model, _ = load_reader(SHIPPED)
+    model, _ = load_reader(SHIPPED_DENSE)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.01)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from slarag.backends.reader.config import EncoderConfig
-from slarag.backends.reader.store import SHIPPED, SHIPPED_MOE, load_reader, read_head
+from slarag.backends.reader.store import SHIPPED, SHIPPED_DENSE, load_reader, read_head
 from slarag.backends.training.card import write_card
 from slarag.backends.training.pipeline import ReaderScores, make_reader, read_scores
 from slarag.backends.training.recipe import Recipe
@@ -122,12 +122,12 @@ def test_a_run_folder_of_another_recipe_is_refused(data: Path, tmp_path: Path) -
 def test_a_start_that_is_dynamic_already_keeps_its_form(conflict: dict[str, int], told: str) -> None:
     skip = {} if told == "skip" else {"skip": "layer"}
     with pytest.raises(ConfigurationError, match=f"the recipe's {told} is"):
-        initial_reader(ModelRecipe.model_validate({"start": str(SHIPPED_MOE), **skip, **conflict}), 0)
+        initial_reader(ModelRecipe.model_validate({"start": str(SHIPPED), **skip, **conflict}), 0)
 
 
 def test_a_dynamic_start_may_be_described_as_it_is() -> None:
     for said in ({}, {"group": 3, "experts": 4}):
-        model = ModelRecipe.model_validate({"start": str(SHIPPED_MOE), "skip": "layer", **said})
+        model = ModelRecipe.model_validate({"start": str(SHIPPED), "skip": "layer", **said})
         assert initial_reader(model, 0).encoder.config.experts == 4
 
 
@@ -147,20 +147,22 @@ def test_a_run_of_an_older_version_goes_on_with_the_fields_that_it_lacks(data: P
 def test_what_is_done_with_the_weights_makes_no_other_run(data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     weights = train_reader(_recipe(), data, run, str)
-    after = {"storage": "int8", "spread": "loss", "notes": ["Tried twice."], "baselines": {"dense": "reader"}}
+    after = {"storage": "int8", "notes": ["Tried twice."], "baselines": {"dense": "reader"}}
     assert train_reader(_recipe(**after), data, run, str) == weights
     with pytest.raises(ConfigurationError, match="another recipe"):
         train_reader(_recipe(learning_rate=1e-5), data, run, str)
 
 
 def test_a_card_tells_what_other_readers_score_and_what_the_recipe_says(tmp_path: Path) -> None:
-    scores = read_scores(SHIPPED_MOE)
+    scores = read_scores(SHIPPED)
     recipe = _recipe(notes=["The shares were chosen."], limits=["Small budgets cost answers."])
-    config = EncoderConfig.from_dict(read_head(SHIPPED_MOE)["config"])
+    config = EncoderConfig.from_dict(read_head(SHIPPED)["config"])
     written = tmp_path / "card.md"
-    write_card(written, recipe, config, scores, Progress(step=3), {"dense": read_scores(SHIPPED), "none": _UNSCORED})
+    write_card(
+        written, recipe, config, scores, Progress(step=3), {"dense": read_scores(SHIPPED_DENSE), "none": _UNSCORED}
+    )
     card = written.read_text()
-    dense = read_scores(SHIPPED).reading
+    dense = read_scores(SHIPPED_DENSE).reading
     assert dense is not None
     assert f"| dense | {dense.f1_forced:.3f} | {dense.f1:.3f} | {dense.rows} |" in card
     assert "| none | - | - | - | - | - |" in card
@@ -170,7 +172,7 @@ def test_a_card_tells_what_other_readers_score_and_what_the_recipe_says(tmp_path
 
 
 def test_a_card_of_a_dense_reader_alone_has_nothing_beside_it(tmp_path: Path) -> None:
-    write_card(tmp_path / "card.md", _recipe(), EncoderConfig(), read_scores(SHIPPED), Progress())
+    write_card(tmp_path / "card.md", _recipe(), EncoderConfig(), read_scores(SHIPPED_DENSE), Progress())
     card = (tmp_path / "card.md").read_text()
     assert "Beside it" not in card
     assert "bench/depth.py" not in card
