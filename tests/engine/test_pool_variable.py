@@ -17,7 +17,7 @@ def _retriever() -> PassageList:
 
 def test_the_pool_of_the_environment_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(POOL_VARIABLE, "http://127.0.0.1:9")  # nobody listens there
-    with pytest.raises(SlaragError, match="127.0.0.1:9"):
+    with pytest.raises(SlaragError, match=r"127\.0\.0\.1:9"):
         Engine.open(_retriever())
 
 
