@@ -58,6 +58,7 @@ class PoolBackend:
         self._name = name
         self._price = price
         self._load_timeout_s = load_timeout_s
+        self._reads_within_budget = False
         self._server = Server(Address.parse(base_url), backend=name)
 
     def __repr__(self) -> str:
@@ -78,6 +79,11 @@ class PoolBackend:
         """Its readers answer and verify; they write nothing of their own."""
         return frozenset({"answer", "verify"})
 
+    @property
+    def reads_within_budget(self) -> bool:
+        """Whether the pool's reader keeps to a request's compute budget; known once connected."""
+        return self._reads_within_budget
+
     async def connect(self, timeout_s: float = 10.0) -> PoolBackend:
         """Check that there is a pool of readers; returns this backend.
 
@@ -87,8 +93,10 @@ class PoolBackend:
         """
         listed = await within(self._models(), timeout_s, self._name)
         rows = listed.get("data")
-        tasks = [row.get("task") for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-        if "answer" not in tasks:
+        cards = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+        readers = [card for card in cards if card.get("task") == "answer"]
+        self._reads_within_budget = any(card.get("reads_within_budget") is True for card in readers)
+        if not readers:
             raise ConfigurationError(
                 f"{self._server.address.root} serves no reader",
                 remedy="start one with: slarag pool serve; for a model that writes use OpenAIBackend",

@@ -15,6 +15,7 @@ from ..sla.evidence import Passage, Span
 
 Capability = Literal["answer", "verify", "generate"]
 AnswerKind = Literal["span", "yes_no", "list", "sentence"]
+"""What is asked for; a `sentence` may be answered with the clause of one that says it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -264,7 +264,8 @@ def test_the_pool_tells_its_state(runner: asyncio.Runner, client: httpx.AsyncCli
         assert load["seconds_per_passage"] > 0
         pool = (await client.get("/pool")).json()
         assert [row["memory_bytes"] > 0 for row in pool["workers"]] == [True, True]
-        assert (await client.get("/v1/models")).json()["data"][0]["task"] == "answer"
+        (card,) = (await client.get("/v1/models")).json()["data"]
+        assert (card["task"], card["reads_within_budget"]) == ("answer", True)
         assert (await client.post("/tokenize", json={"prompt": "the light"})).json()["count"] == 2
         assert "vllm:num_requests_waiting 0" in (await client.get("/metrics")).text
         assert (await client.post("/v1/chat/completions", json={})).json()["error"]["message"] == "Not Found"

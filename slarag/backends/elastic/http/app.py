@@ -49,7 +49,10 @@ def build_app(
 def card_of(options: PoolOptions, model: str) -> dict[str, Any]:
     """The entry of a pool's model in `/v1/models`, known before the pool is there; raises what its layout does."""
     if isinstance(options, ReaderOptions):
-        return model_card(model, task="answer", max_tokens=MAX_WINDOW_TOKENS)
+        from ...reader.store import reads_within_budget
+
+        card = model_card(model, task="answer", max_tokens=MAX_WINDOW_TOKENS)
+        return card | {"reads_within_budget": reads_within_budget(options.model)}
     return model_card(model, task="generate", max_tokens=options.layout().config.max_positions)
 
 
