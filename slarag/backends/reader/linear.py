@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 def rows_to_compute(rows: int) -> int:
-    """`rows` rounded up to one of few numbers, at most 16 more, a sixteenth or 255 rows, whichever is most."""
+    """`rows` rounded up to one of few numbers: a multiple of 16 up to 64, of 64 up to 1,024, else of 256."""
     step = 16 if rows <= 64 else 64 if rows <= 1024 else 256
     return -(-rows // step) * step
 
