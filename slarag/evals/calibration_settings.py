@@ -18,8 +18,8 @@ class CalibrationSettings:
     work: folder for the index and the trials, from which an interrupted calibration goes on; beside `out` by default.
     limit: questions, spread evenly over the files and drawn by `seed`. unanswerable_share: at most this share of them.
     confidence_questions: further ones, as the files mix them, that the confidence alone is fitted to; each runs under
-    the plans that the shipped profiles would give it, idle and busy, and a few more, half of them over their own passages and the
-    others over all passages of their own file.
+    the plans that the shipped profiles would give it, idle and busy, and a few more, half of them over their own
+    passages and the others over all passages of their own file.
     feedback: files of `Engine.feedback`, whose answers the confidence is fitted to as well. timed: questions on which
     every plan is also timed, alone and without a memory. concurrency: plans in flight.
     """
