@@ -22,21 +22,15 @@ def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) ->
     return torch.matmul(scores.softmax(-1), value)
 
 
-def attention_in_rows(query: Tensor, key: Tensor, value: Tensor, *, asking: Rows, seen: Rows, heads: int) -> Tensor:
+def attention_in_rows(query: Tensor, key_value: Tensor, *, asking: Rows, seen: Rows, heads: int) -> Tensor:
     """Attention of the tokens of `asking` over those of the same row of `seen`.
 
-    `query` is [tokens of asking, hidden], `key` and `value` are [tokens of seen, hidden]; returns the query's shape.
+    `query` is [tokens of asking, hidden], `key_value` [tokens of seen, 2 hidden]; returns the query's shape.
     """
-    if torch.is_grad_enabled() or (asking.real is None and seen.real is None):
-        mask = None if seen.real is None else seen.real[:, None, None, :]
-        return asking.laid(_mixed(asking.padded(query), seen.padded(key), seen.padded(value), mask, heads))
-    split = zip(query.split(asking.sizes), key.split(seen.sizes), value.split(seen.sizes), strict=True)
-    return torch.cat([_mixed(q[None], k[None], v[None], None, heads)[0] for q, k, v in split])
-
-
-def _mixed(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, heads: int) -> Tensor:
-    mixed = attention(_heads(query, heads), _heads(key, heads), _heads(value, heads), mask)
-    return mixed.transpose(1, 2).flatten(2)
+    mask = None if seen.real is None else seen.real[:, None, None, :]
+    key, value = seen.spread(key_value).chunk(2, dim=-1)
+    mixed = attention(_heads(asking.spread(query), heads), _heads(key, heads), _heads(value, heads), mask)
+    return asking.laid(mixed.transpose(1, 2).flatten(2))
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:

@@ -32,7 +32,7 @@ from .combine import combine
 from .model import Reader
 from .parent import load_tokenizer
 from .reading import Reading, merge_windows, read_windows
-from .store import ReaderSettings, load_reader, reads_within_budget, use_bfloat16
+from .store import ReaderSettings, load_reader, pack, reads_within_budget, use_bfloat16
 from .windows import Window, Windower
 
 DEFAULT_PRICE = Price(usd_per_device_second=USD_PER_DEVICE_SECOND)
@@ -225,6 +225,7 @@ class ReadFunction:
         self._low_precision = bfloat16_is_fast() if low_precision is None else low_precision
         if self._low_precision:
             use_bfloat16(model)
+            pack(model)
 
     def __call__(self, windows: list[Window]) -> list[Reading]:
         """Read one batch of windows."""

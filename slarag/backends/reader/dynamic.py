@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attention import attention_in_rows
@@ -13,7 +12,7 @@ from .config import EncoderConfig
 from .depth import Active, Choose, choose_active
 from .experts import RoutedFeedForward
 from .labels import Teacher
-from .linear import Linear, linear
+from .linear import Linear, feed_forward
 from .rows import Rows
 
 GATE_PULL = 0.05
@@ -45,7 +44,7 @@ class DenseFeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` is [..., hidden]."""
-        return self.down(F.gelu(self.up(x)))
+        return feed_forward(x, self.up, self.down)
 
 
 class DynamicLayer(nn.Module):
@@ -141,15 +140,22 @@ class DynamicLayer(nn.Module):
         return self.choose(logits[:, -1].detach(), counts, rows)
 
     def _attend(self, asking: Tensor, x: Tensor, asking_rows: Rows, rows: Rows) -> Tensor:
-        hidden = x.shape[-1]
+        sizes = self._query_sizes
         if asking is x:
-            query, key, value = self.qkv(x).split(hidden, dim=-1)
+            query, key_value = self.qkv.parts(x, sizes)
         else:
-            weight, bias = self.qkv.weight, self.qkv.bias
-            query = linear(asking, weight[:hidden], bias[:hidden])
-            key, value = linear(x, weight[hidden:], bias[hidden:]).split(hidden, dim=-1)
-        mixed = attention_in_rows(query, key, value, asking=asking_rows, seen=rows, heads=self.config.num_heads)
+            query, key_value = self.qkv.part(asking, sizes, 0), self.qkv.part(x, sizes, 1)
+        mixed = attention_in_rows(query, key_value, asking=asking_rows, seen=rows, heads=self.config.num_heads)
         return self.attention_out(mixed)
+
+    def pack(self) -> None:
+        """Lay the projections of the attention out for fast reading; tokens that are skipped have no query."""
+        self.qkv.pack(*self._query_sizes)
+        self.attention_out.pack()
+
+    @property
+    def _query_sizes(self) -> tuple[int, int]:
+        return self.config.hidden_size, 2 * self.config.hidden_size
 
     def _inner(self, tokens: Tensor, routed: Tensor | None) -> tuple[Tensor, Tensor | None]:
         if isinstance(self.feed_forward, RoutedFeedForward):
@@ -158,7 +164,9 @@ class DynamicLayer(nn.Module):
         return self.feed_forward(tokens), None
 
     def _gated(self, old: Tensor, new: Tensor) -> Tensor:
-        return new if self.gate is None else old + self.gate * (new - old)
+        if self.gate is None:
+            return new
+        return old + self.gate * (new - old) if torch.is_grad_enabled() else torch.lerp(old, new, self.gate)
 
     def _trace(
         self, logits: Tensor | None, routed: Tensor | None, chosen: Tensor | None, rows: Rows, active: Active | None

@@ -7,13 +7,12 @@ weights start from all-MiniLM-L6-v2; the embeddings stay the parent's and are no
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attention import attention
 from .config import EncoderConfig
 from .embeddings import Embeddings
-from .linear import Linear
+from .linear import Linear, feed_forward
 
 
 class EncoderLayer(nn.Module):
@@ -33,7 +32,7 @@ class EncoderLayer(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """`x` is [batch, length, hidden]; `mask` is bool [batch, 1, 1, length], true where a token may be seen."""
         x = self.attention_norm(x + self.attend(x, mask))
-        return self.output_norm(x + self.down(F.gelu(self.up(x))))
+        return self.output_norm(x + feed_forward(x, self.up, self.down))
 
     def attend(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Multi-head self-attention of `x` [batch, length, hidden]."""

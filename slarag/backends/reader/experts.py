@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .linear import Linear, linear
+from .linear import Linear, Packed, can_pack, feed_forward, linear, packed_feed_forward
 
 RunExperts = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Mixes what the chosen experts make of `x` [tokens, hidden]: `chosen`, int64, by `weight`, both [tokens, top_k]."""
@@ -27,6 +27,7 @@ class RoutedFeedForward(nn.Module):
     """
 
     run_experts: RunExperts | None = None
+    _packed: tuple[tuple[Packed, Packed], ...] = ()
 
     def __init__(self, hidden: int, shared: int, expert: int, experts: int, top_k: int) -> None:
         super().__init__()
@@ -48,12 +49,17 @@ class RoutedFeedForward(nn.Module):
         The chosen experts are int64 [tokens, top_k]. An expert's output is weighted by its share of the chosen
         probability; the share is taken out of the value, not out of the gradient, when only one is chosen.
         """
-        probability, chosen = logits.float().softmax(-1).topk(self.top_k, dim=-1)
-        weight = probability / probability.sum(-1, keepdim=True).detach()
+        weight, chosen = self._choose(logits)
         x, output = self._common(x)
         if self.run_experts is not None:
             return output + self.run_experts(x, chosen, weight.to(x.dtype)), chosen
         return output + self._routed(x, chosen, weight), chosen
+
+    def _choose(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        if self.top_k == 1 and not torch.is_grad_enabled():
+            return logits.new_ones(len(logits), 1), logits.argmax(-1, keepdim=True)
+        probability, chosen = logits.float().softmax(-1).topk(self.top_k, dim=-1)
+        return probability / probability.sum(-1, keepdim=True).detach(), chosen
 
     def _common(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """`x` in the precision that it is computed in, and what every token gets of it."""
@@ -61,7 +67,13 @@ class RoutedFeedForward(nn.Module):
             assert self.down_bias is not None
             return x.to(self.down_bias.dtype), self.down_bias
         x = x.to(self.shared_up.weight.dtype)
-        return x, self.shared_down(F.gelu(self.shared_up(x)))
+        return x, feed_forward(x, self.shared_up, self.shared_down)
+
+    def pack(self) -> None:
+        """Lay the experts out for fast reading, as they are now."""
+        if can_pack(self.expert_up):
+            experts = zip(self.expert_up, self.expert_up_bias, self.expert_down, strict=True)
+            self._packed = tuple((Packed(up, bias), Packed(down, None)) for up, bias, down in experts)
 
     def _routed(self, x: Tensor, chosen: Tensor, weight: Tensor) -> Tensor:
         if not len(x):
@@ -69,17 +81,23 @@ class RoutedFeedForward(nn.Module):
         order = chosen.reshape(-1).argsort(stable=True)
         counts = torch.bincount(chosen.reshape(-1), minlength=len(self.expert_up)).tolist()
         token = order // self.top_k
-        # Slices of a stack that autocast turns each by itself would fill a gradient of the whole stack each.
-        x, up, down = (one.to(_product_dtype(one)) for one in (x, self.expert_up, self.expert_down))
-        experts = zip(x[token].split(counts), up.unbind(), self.expert_up_bias.unbind(), down.unbind(), strict=True)
-        parts = [linear(F.gelu(linear(part, *layer)), last) for part, *layer, last in experts if len(part)]
-        weighted = torch.cat(parts)
+        weighted = torch.cat(self._passed(x, token, counts))
         # The weight of one expert is 1; multiplying by it is for the gradient only.
         if self.top_k > 1 or torch.is_grad_enabled():
             weighted = weighted * weight.reshape(-1)[order].unsqueeze(-1).to(weighted.dtype)
         if self.top_k == 1:
             return torch.empty_like(weighted).index_copy(0, token, weighted)
         return torch.zeros(x.shape, dtype=weighted.dtype, device=x.device).index_add(0, token, weighted)
+
+    def _passed(self, x: Tensor, token: Tensor, counts: list[int]) -> list[Tensor]:
+        """What each expert makes of its `counts` of the tokens `token` of `x`."""
+        if self._packed:
+            parts = zip(x[token].split(counts), self._packed, strict=True)
+            return [packed_feed_forward(part, *expert) for part, expert in parts if len(part)]
+        # Slices of a stack that autocast turns each by itself would fill a gradient of the whole stack each.
+        x, up, down = (one.to(_product_dtype(one)) for one in (x, self.expert_up, self.expert_down))
+        experts = zip(x[token].split(counts), up.unbind(), self.expert_up_bias.unbind(), down.unbind(), strict=True)
+        return [linear(F.gelu(linear(part, *layer)), last) for part, *layer, last in experts if len(part)]
 
 
 def _product_dtype(x: Tensor) -> torch.dtype:

@@ -13,7 +13,9 @@ from torch import nn
 
 from ...sla.errors import ConfigurationError
 from .config import EncoderConfig
+from .dynamic import DynamicLayer
 from .experts import RoutedFeedForward
+from .linear import Linear
 from .model import Reader
 from .parent import PARENT_NAME, load_parent_weights
 from .storage import Storage, packed, unpacked
@@ -110,3 +112,13 @@ def use_bfloat16(model: Reader) -> None:
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear | RoutedFeedForward) and not name.endswith(".router"):
             module.to(torch.bfloat16)
+
+
+def pack(model: Reader) -> None:
+    """Lay the bfloat16 matrices out as this processor multiplies them fastest; the model can only read from then on."""
+    for module in model.modules():
+        if isinstance(module, Linear):
+            module.pack()
+    for module in model.modules():
+        if isinstance(module, DynamicLayer | RoutedFeedForward):
+            module.pack()
