@@ -57,7 +57,8 @@ def test_what_lies_in_the_arena_is_what_is_loaded(
         use_bfloat16(known)
     layout = ReaderLayout.from_message(json.loads(json.dumps(made.to_message())))
     with memory.client.attached(0) as attachment:
-        device = DeviceMemory(layout, attachment.file, attachment.regions, weights_of=ReaderExperts.of)
+        device = DeviceMemory(layout, weights_of=ReaderExperts.of)
+        device.map(attachment.file, attachment.regions)
         device.experts.take_in(
             attachment.file, [(*pair, attachment.regions[expert_region(*pair)].runs) for pair in held]
         )

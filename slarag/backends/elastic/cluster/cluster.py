@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from .. import wire
 from ..device_layout import SHARED, DeviceLayout
 from ..errors import WorkerGoneError
+from ..memory import libc
 from ..memory.arena import Region
 from ..memory.client import MemoryProcess
-from ..placement import Placement
+from ..placement import Move, Placement
 from .device import Device
 from .options import PoolOptions
 from .processes import Processes, WorkerProcess
@@ -48,7 +49,7 @@ class Cluster:
         self.devices: dict[int, Device] = {}
         self.changing = asyncio.Lock()
         self.replaced = 0
-        self.booted = Standbys(processes, 0 if "standby" in options.without else options.standbys)
+        self.booted = Standbys(processes, 0 if "standby" in options.without else options.standbys, self._get_ready)
         self.watch = Watch(self)
         self._dismissed: set[WorkerProcess] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -60,6 +61,8 @@ class Cluster:
 
         Raises `CheckpointError`, `DeviceMemoryError` or `WorkerGoneError`, and leaves nothing behind then.
         """
+        # Whoever waits for a device waits for what is done here, and devices may keep every core busy.
+        libc.take_short_turns(True)
         layout = options.layout()
         placement = Placement.initial(layout.config.sparse_layers, layout.config.num_experts, range(options.devices))
         memory = MemoryProcess.start(options.capacity(layout), layout.page_bytes)
@@ -150,10 +153,19 @@ class Cluster:
         self.booted.wanted = wanted
         self.start_task(self.booted.fill())
 
+    async def _get_ready(self, worker: WorkerProcess) -> None:
+        """Have a worker do what it can before it has a device."""
+        await worker.channel.request("get_ready", **self._known)
+
+    @property
+    def _known(self) -> dict[str, Any]:
+        """What every worker of this pool is told."""
+        return {"private": "zero_copy" in self.options.without, "layout": self.layout.to_message()}
+
     async def attach(self, device: Device, worker: WorkerProcess) -> None:
         """Make `worker` the device's; it maps the device's memory and knows all others. Raises `WorkerGoneError`.
 
-        No message but this one reaches a worker before it is attached.
+        No message but this one and `get_ready` reaches a worker before it is attached.
         """
         peers = [other.as_peer() for other in self.devices.values() if other is not device]
         try:
@@ -161,26 +173,25 @@ class Cluster:
         finally:
             device.worker = worker
         os.close(now.file)
-        await worker.channel.request(
-            "attach",
-            [device.attachment.file, device.inbox[0].fileno(), *(file for _, files in peers for file in files)],
-            device=device.number,
-            incarnation=device.incarnation,
-            threads=self.options.threads,
-            private="zero_copy" in self.options.without,
-            simulated=self.options.simulated and self.options.simulated.to_message(),
-            layout=self.layout.to_message(),
-            regions={name: _encode(region) for name, region in device.attachment.regions.items()},
-            experts=_experts_in(now.regions),
-            peers=[fields for fields, _ in peers],
-            **self.placement.to_message(),
-        )
+        files = [device.attachment.file, device.inbox[0].fileno(), *(file for _, files in peers for file in files)]
+        with worker.open_switches() as switches:
+            await worker.channel.request(
+                "attach",
+                [*files, switches.fileno()],
+                device=device.number,
+                incarnation=device.incarnation,
+                threads=self.options.threads,
+                simulated=self.options.simulated and self.options.simulated.to_message(),
+                regions={name: _encode(region) for name, region in device.attachment.regions.items()},
+                experts=_experts_in(now.regions),
+                peers=[fields for fields, _ in peers],
+                **self._known,
+                **self.placement.to_message(),
+            )
 
     async def tell(self, device: Device, call: str, files: Sequence[int] = (), /, **fields: Any) -> wire.Message:
         """A request to a device's worker; raises `WorkerGoneError`."""
-        if device.worker is None:
-            raise WorkerGoneError(f"device {device.number} has no worker")
-        return await device.worker.channel.request(call, files, **fields)
+        return await device.present.channel.request(call, files, **fields)
 
     async def tell_all(self, devices: Iterable[Device], call: str, files: Sequence[int] = (), /, **fields: Any) -> None:
         """A request to several devices at the same time; raises the first error after all have answered or failed."""
@@ -214,11 +225,19 @@ class Cluster:
         its successor is waited for, which has the placement from the start.
         """
         message = {**self.placement.to_message(), "gone": list(gone)}
-        await asyncio.gather(*(self._place(device, message) for device in self.devices.values()))
+        await self._placed(lambda worker: worker.channel.request("place", **message))
 
-    async def _place(self, device: Device, message: dict[str, Any]) -> None:
+    async def switch(self, moves: Iterable[Move]) -> None:
+        """The same where nothing but `moves` is new and no device is lost: workers hear of that while they compute."""
+        moved = [(move.layer, move.expert, move.target) for move in moves]
+        await self._placed(lambda worker: worker.switch(moved))
+
+    async def _placed(self, tell: Callable[[WorkerProcess], Awaitable[object]]) -> None:
+        await asyncio.gather(*(self._place(device, tell) for device in self.devices.values()))
+
+    async def _place(self, device: Device, tell: Callable[[WorkerProcess], Awaitable[object]]) -> None:
         try:
-            await self.tell(device, "place", **message)
+            await tell(device.present)
         except WorkerGoneError:
             await device.settled.wait()
 
@@ -257,6 +276,7 @@ class Cluster:
             await self.end_worker(device)
             device.close()
         await self.processes.aclose()
+        libc.take_short_turns(False)
         await asyncio.to_thread(self.memory.close)
 
 

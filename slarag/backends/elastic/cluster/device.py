@@ -8,6 +8,7 @@ import socket
 from dataclasses import dataclass, field
 
 from ..device_layout import WORKSPACE
+from ..errors import WorkerGoneError
 from ..memory.arena import Region
 from ..memory.client import Attachment
 from .processes import WorkerProcess
@@ -47,6 +48,13 @@ class Device:
         """No worker can be had for it."""
         self.is_lost = True
         self.settled.set()
+
+    @property
+    def present(self) -> WorkerProcess:
+        """Its worker; raises `WorkerGoneError` where it has none."""
+        if self.worker is None:
+            raise WorkerGoneError(f"device {self.number} has no worker")
+        return self.worker
 
     @property
     def workspace(self) -> Region:

@@ -9,9 +9,10 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from ..errors import WorkerGoneError
 from ..worker.beat import BEAT
 from .channel import Channel
 from .strays import Strays
@@ -28,6 +29,7 @@ class WorkerProcess:
     handle: int
     slot: int
     channel: Channel
+    _switches: Channel | None = None
     _gone: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -50,6 +52,23 @@ class WorkerProcess:
             os.waitpid(self.pid, os.WNOHANG)
         self._gone.set()
         self.channel.close()
+        if self._switches is not None:
+            self._switches.close()
+
+    def open_switches(self) -> socket.socket:
+        """Make the connection that `switch` uses; returns the worker's end, which goes to it with its device."""
+        ours, theirs = socket.socketpair()
+        self._switches = Channel(ours, f"worker {self.pid}", lambda: None)
+        return theirs
+
+    async def switch(self, moved: Sequence[tuple[int, int, int]]) -> None:
+        """Have it use experts (layer, expert, device) there; returns when it uses them nowhere else.
+
+        Raises `WorkerGoneError`.
+        """
+        if self._switches is None:
+            raise WorkerGoneError(f"worker {self.pid} has no device")
+        await self._switches.request("switch", moves=moved)
 
 
 class Processes:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from itertools import pairwise
+from itertools import cycle, pairwise
 from typing import TypeVar
 
 from ..device_layout import expert_region
@@ -25,6 +25,8 @@ from .transfer import Transfer
 
 _Key = TypeVar("_Key")
 _LANES = 4
+_LINES = 2
+"""Copies at the same time, of which each keeps a processor busy."""
 
 
 class Relocation:
@@ -50,6 +52,9 @@ class Relocation:
         self._at_switch: Callable[[], None] = lambda: None
         self._may_switch = asyncio.Event()
         self._is_stopped = False
+        self._is_under_way = asyncio.Event()
+        self._idle_lanes = sum(map(bool, self._lanes))
+        self._note(False)
 
     async def prepare(self) -> None:
         """Get room on the devices that take experts in; raises `DeviceMemoryError`."""
@@ -73,6 +78,10 @@ class Relocation:
             self._running = asyncio.create_task(self._copy_all())
         return self._running
 
+    async def under_way(self) -> None:
+        """Wait until every lane has its first chunk copied, or copies no more."""
+        await self._is_under_way.wait()
+
     async def run(self, at_switch: Callable[[], None] = lambda: None) -> None:
         """Move everything; at_switch is called before workers switch to what came. What fails is undone by `undo`."""
         running = self.begin()
@@ -84,10 +93,11 @@ class Relocation:
 
     async def _copy_all(self) -> None:
         async with AsyncExitStack() as stack:
-            line = await stack.enter_async_context(MemoryLine.opened(self._cluster.memory.client))
-            await together(*(self._move(lane, line) for lane in self._lanes))
+            client = self._cluster.memory.client
+            lines = [await stack.enter_async_context(MemoryLine.opened(client)) for _ in range(_LINES)]
+            await together(*map(self._move, self._lanes, cycle(lines)))
             if self._is_at_once and await self._turn():
-                await self._switch_at_once(line)
+                await self._switch_at_once(lines[0])
 
     async def _move(self, lane: _Lane, line: MemoryLine) -> None:
         """Take one chunk after the other to its device, until none is left or anything fails."""
@@ -97,6 +107,7 @@ class Relocation:
                 if self._is_stopped:
                     return
                 await self._copy(chunk, line)
+                self._note(chunk is lane[0])
                 if not self._is_at_once and await self._turn():
                     await self._switch(chunk)
                     releases += self._release(chunk, line)
@@ -106,6 +117,11 @@ class Relocation:
         finally:
             await together(*releases)
 
+    def _note(self, is_first: bool) -> None:
+        self._idle_lanes -= is_first
+        if not self._idle_lanes:
+            self._is_under_way.set()
+
     async def _copy(self, chunk: Sequence[Move], line: MemoryLine) -> None:
         for _, moves in _by(chunk, lambda move: (move.source, move.target)):
             copied = await self._transfer.experts(line, moves)
@@ -114,6 +130,7 @@ class Relocation:
     def _stop(self) -> None:
         """Copy no further chunk, and switch to none that is there."""
         self._is_stopped = True
+        self._is_under_way.set()
         self._may_switch.set()
 
     async def undo(self) -> None:
@@ -143,7 +160,7 @@ class Relocation:
         """From now on, new workers know; returns once no worker calls the old owners any more."""
         self._cluster.placement = self._cluster.placement.after(moves)
         self._switched += moves
-        await self._cluster.place(self._lost)
+        await (self._cluster.place(self._lost) if self._is_at_once else self._cluster.switch(moves))
 
     async def _switch_at_once(self, line: MemoryLine) -> None:
         if "page_remap" not in self._cluster.options.without:

@@ -74,6 +74,15 @@ class Resize:
         a roll-back. move_sequences is awaited between commit and release: after it no sequence may be on a leaving
         device. Workers that die meanwhile are repaired as always: the lock is held only where devices change.
         """
+        with self._cluster.booted.left_alone():
+            await self._run(move_sequences, leave, stay)
+
+    async def _run(
+        self,
+        move_sequences: Callable[[], Awaitable[None]],
+        leave: Callable[[], Awaitable[None]],
+        stay: Callable[[], None],
+    ) -> None:
         try:
             await self._prepare_and_move(leave)
         except BaseException as error:
@@ -135,7 +144,12 @@ class Resize:
         await step()
 
     async def _share(self) -> None:
-        """Copy the shared weights, each time from another device."""
+        """Copy the shared weights, each time from another device.
+
+        Experts go first: what they wait for is on the way then, while for these there is time until the commit.
+        """
+        if "zero_copy" not in self._cluster.options.without:
+            await self._relocation.under_way()
         staying = self._cluster.placement.devices
         transfer = Transfer(self._cluster.options, self._cluster.layout)
         async with MemoryLine.opened(self._cluster.memory.client) as line:

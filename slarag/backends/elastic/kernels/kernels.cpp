@@ -4,6 +4,7 @@
 // checkpoint: they are read where they lie, nothing is repacked. Compiled for the machine it runs on (see build.py).
 
 #include "attention.h"
+#include "copy.h"
 #include "experts.h"
 
 // Whether sixteen lanes are one register here; where they are not, a tensor library is faster with many rows.
@@ -16,6 +17,8 @@ extern "C" int64_t is_wide() {
 }
 
 extern "C" void set_threads(int64_t threads) { Threads::all().want(threads); }
+
+extern "C" void copy(char* to, const char* from, int64_t bytes) { copy_past_caches(to, from, bytes); }
 
 #define EXPORTS(NAME, T)                                                                                               \
     extern "C" void linear_##NAME(const T* x, int64_t rows, int64_t inputs, const T* w, const T* bias,                 \

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Iterable
 
+from ..kernels.copying import copy
 from . import libc
 from .pages import PageAllocator, Run, runs_of
 from .space import AddressSpace
@@ -50,9 +51,7 @@ class Extent:
             # Writing into the file spares the faults of pages that have never been mapped here.
             self.write(data)
         else:
-            # Unlike an assignment to the view, this leaves the interpreter to other threads.
-            source = ctypes.addressof(ctypes.c_char.from_buffer(data))
-            ctypes.memmove(self._space.address, source, len(data))
+            copy(self._space.address, ctypes.addressof(ctypes.c_char.from_buffer(data)), len(data))
 
     def write(self, data: memoryview, start: int = 0) -> None:
         """Copy `data` here from byte `start`; it ends where the pages do, or before."""

@@ -132,6 +132,8 @@ def _main() -> None:
         parser.add_argument(f"--{name}", type=int, required=True)
     args = parser.parse_args()
     libc.die_with_parent(signal.SIGKILL)
+    # Workers wait for what is done here, and keep every core busy meanwhile.
+    libc.take_short_turns(True)
     manager = MemoryManager(args.capacity, args.page)
     threading.Thread(target=_trim_for_ever, args=(manager,), daemon=True).start()
     MemoryService(manager).serve(socket.socket(fileno=args.socket))

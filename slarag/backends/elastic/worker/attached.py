@@ -6,6 +6,7 @@ import os
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from .. import wire
@@ -19,25 +20,38 @@ from .experts import DistributedExperts
 from .routes import owners_of
 
 
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What a worker can have before it has a device."""
+
+    memory: DeviceMemory
+    operations: Operations
+
+
 class Attached(ABC):
     """An attached worker, from the message that attached it and the descriptors beside that.
 
-    memory: of its device. on_control is called when `control` can be read while it waits for its peers.
+    ready: what `get_ready` made. on_control is called when `control` can be read while it waits for its peers.
     """
+
+    @staticmethod
+    @abstractmethod
+    def get_ready(message: wire.Message) -> Ready:
+        """Make what needs no device, from what every worker of the pool is told."""
 
     def __init__(
         self,
         message: wire.Message,
         files: Sequence[int],
         *,
-        memory: DeviceMemory,
-        operations: Operations,
+        ready: Ready,
         control: socket.socket,
         on_control: Callable[[], None],
     ) -> None:
-        self.memory = memory
+        self.memory = ready.memory
+        self.memory.map(files[0], _regions_of(message))
         self._file = files[0]
-        self._operations = operations
+        self._operations = ready.operations
         self.exchange = Exchange(
             message["device"],
             message["incarnation"],
@@ -52,7 +66,7 @@ class Attached(ABC):
         self.take_in(message["experts"])
         for index, peer in enumerate(message["peers"]):
             self.add_peer(peer, files[2 + 2 * index : 4 + 2 * index])
-        self.experts = DistributedExperts(self.exchange, memory, operations)
+        self.experts = DistributedExperts(self.exchange, ready.memory, ready.operations)
         self.experts.place(owners_of(message["owners"]), (), lambda: None)
 
     @abstractmethod
@@ -66,7 +80,8 @@ class Attached(ABC):
     def add_peer(self, peer: dict[str, Any], files: Sequence[int]) -> None:
         """Know another device: its arena and the sending end of its inbox."""
         size, runs = peer["workspace"]
-        workspace = Workspace(self.memory.layout, files[0], Region(size, pages_of(runs)))
+        workspace = Workspace(self.memory.layout)
+        workspace.map(files[0], Region(size, pages_of(runs)))
         os.close(files[0])
         inbox = socket.socket(fileno=files[1])
         self.exchange.peers[peer["device"]] = Peer(inbox, workspace, peer["incarnation"])
@@ -82,6 +97,6 @@ class Attached(ABC):
         self._operations.run_shares(self.memory.experts.weights[layer], shares)
 
 
-def regions_of(message: wire.Message) -> Mapping[str, Region]:
+def _regions_of(message: wire.Message) -> Mapping[str, Region]:
     """The regions that the message which attaches a worker states."""
     return {name: Region(size, pages_of(runs)) for name, (size, runs) in message["regions"].items()}

@@ -17,20 +17,25 @@ from ..models.layout import block_shape
 from ..models.paged import PagedKV
 
 
-def map_region(file: int, region: Region, page_bytes: int, *, private: bool = False) -> AddressSpace:
-    """A region in one piece of address space, or a private copy of it."""
-    space = AddressSpace(max(1, len(region.pages)) * page_bytes, page_bytes)
-    (space.fill if private else space.map)(0, file, region.runs)
-    return space
+def _space_for(num_bytes: int, page_bytes: int) -> AddressSpace:
+    """Address space for a region, in one piece."""
+    return AddressSpace(max(1, -(-num_bytes // page_bytes)) * page_bytes, page_bytes)
 
 
 class Workspace:
-    """Through which a device's activations reach its peers. Both [rows, hidden]: `sent` by it, `received` by peers."""
+    """Through which a device's activations reach its peers. Both [rows, hidden]: `sent` by it, `received` by peers.
 
-    def __init__(self, layout: DeviceLayout, file: int, region: Region) -> None:
-        self._space = map_region(file, region, layout.page_bytes)
-        flat = torch.frombuffer(self._space.view(0, region.num_bytes), dtype=getattr(torch, layout.dtype))
+    Of use once it is mapped.
+    """
+
+    def __init__(self, layout: DeviceLayout) -> None:
+        self._space = _space_for(layout.workspace_bytes, layout.page_bytes)
+        flat = torch.frombuffer(self._space.view(0, layout.workspace_bytes), dtype=getattr(torch, layout.dtype))
         self.sent, self.received = flat.view(2, layout.workspace_rows, layout.config.hidden_size).unbind(0)
+
+    def map(self, file: int, region: Region) -> None:
+        """Put a device's region under it."""
+        self._space.map(0, file, region.runs)
 
     def close(self) -> None:
         """Let go of the mapping; the tensors may not be used any more."""
@@ -80,22 +85,26 @@ class ExpertSpace:
 
 
 class DeviceMemory:
-    """What a worker maps of its own device. private: weights are copied instead, as where processes share nothing."""
+    """What a worker maps of its own device. private: weights are copied instead, as where processes share nothing.
+
+    All addresses are known before there is a device: what is made of them takes longer than to map it.
+    """
 
     def __init__(
-        self,
-        layout: DeviceLayout,
-        file: int,
-        regions: Mapping[str, Region],
-        *,
-        private: bool = False,
-        weights_of: WeightsOf = ExpertWeights.of,
+        self, layout: DeviceLayout, *, private: bool = False, weights_of: WeightsOf = ExpertWeights.of
     ) -> None:
         self.layout = layout
-        self.workspace = Workspace(layout, file, regions[WORKSPACE])
-        self._shared = map_region(file, regions[SHARED], layout.page_bytes, private=private)
-        self._kv = map_region(file, regions[KV], layout.page_bytes)
+        self._is_private = private
+        self.workspace = Workspace(layout)
+        sizes = layout.sizes()
+        self._shared, self._kv = (_space_for(sizes[name], layout.page_bytes) for name in (SHARED, KV))
         self.experts = ExpertSpace(layout, private=private, weights_of=weights_of)
+
+    def map(self, file: int, regions: Mapping[str, Region]) -> None:
+        """Put a device's regions there, but for its experts."""
+        self.workspace.map(file, regions[WORKSPACE])
+        (self._shared.fill if self._is_private else self._shared.map)(0, file, regions[SHARED].runs)
+        self._kv.map(0, file, regions[KV].runs)
 
     def shared(self, offset: int, num_bytes: int) -> memoryview:
         """A part of the shared region."""

@@ -21,7 +21,7 @@ from ..models.reader import ReaderLayout, reader_over
 from ..models.reader_experts import ReaderExperts, ReaderOperations
 from ..pacing import Pacer, SimulatedDevice
 from ..reading_cost import ReadingWork
-from .attached import Attached, regions_of
+from .attached import Attached, Ready
 from .device_memory import DeviceMemory
 
 
@@ -29,19 +29,29 @@ class ReaderDevice(Attached):
     """An attached worker of a reader. Of its batches it sends the tokens of experts elsewhere to whoever has them."""
 
     def __init__(
-        self, message: wire.Message, files: list[int], control: socket.socket, on_control: Callable[[], None]
+        self,
+        message: wire.Message,
+        files: list[int],
+        *,
+        ready: Ready,
+        control: socket.socket,
+        on_control: Callable[[], None],
     ) -> None:
+        super().__init__(message, files, ready=ready, control=control, on_control=on_control)
         layout = ReaderLayout.from_message(message["layout"])
-        private = message["private"]
-        memory = DeviceMemory(layout, files[0], regions_of(message), private=private, weights_of=ReaderExperts.of)
-        operations = ReaderOperations(layout.config)
-        super().__init__(message, files, memory=memory, operations=operations, control=control, on_control=on_control)
-        model = reader_over(layout, memory.shared)
+        model = reader_over(layout, self.memory.shared)
         self._spread(model)
         self._read = ReadFunction(model, message["threads"], low_precision=layout.low_precision)
         self._work = ReadingWork(layout)
         simulated = message["simulated"] and SimulatedDevice.from_message(message["simulated"])
         self._pacer = simulated and Pacer(simulated, self.exchange.pump)
+
+    @staticmethod
+    def get_ready(message: wire.Message) -> Ready:
+        """See `Attached.get_ready`."""
+        layout = ReaderLayout.from_message(message["layout"])
+        memory = DeviceMemory(layout, private=message["private"], weights_of=ReaderExperts.of)
+        return Ready(memory, ReaderOperations(layout.config))
 
     def run(self, step: wire.Message) -> dict[str, Any]:
         """Read the step's windows; a simulated device takes its own time for it, and serves its peers meanwhile."""

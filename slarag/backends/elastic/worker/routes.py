@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..models.experts import Group
 
@@ -29,6 +29,13 @@ class Routes:
     def is_here(self, layer: int) -> bool:
         """Whether this device holds every expert of `layer`."""
         return self._is_here[layer]
+
+    def after(self, moves: Iterable[tuple[int, int, int]]) -> Routes:
+        """The same but for experts (layer, expert, device) that are on one other device now."""
+        owners = {layer: list(found) for layer, found in self._owners.items()}
+        for layer, expert, device in moves:
+            owners[layer][expert] = (device,)
+        return Routes(self._device, owners)
 
     def differs(self, other: Routes, layer: int) -> bool:
         """Whether `other` has other owners for `layer`."""

@@ -1,7 +1,8 @@
 """The worker's process: a standby until it is attached to a device, then that device.
 
 Messages from the coordinator are handled when they arrive, also while this worker waits for its peers; only a step
-waits for the step before it. Each message has an `id`, and its reply the same.
+waits for the step before it. Each message has an `id`, and its reply the same. Experts that move are told of apart, see
+`switches`.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ from ..kernels.native import operations_for
 from ..models.qwen3_moe import Qwen3Moe
 from ..pacing import Pacer, SimulatedDevice
 from ..roofline import step_work
-from .attached import Attached, regions_of
+from .attached import Attached, Ready
 from .device_memory import DeviceMemory
 from .reader_worker import ReaderDevice
 from .routes import owners_of
 from .runner import StepRunner
+from .switches import Switches
 
 Handler = Callable[[wire.Message, list[int]], None]
 
@@ -36,6 +38,7 @@ class Worker:
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
+        self._ready: Ready | None = None
         self._device: Attached | None = None
         self._steps: list[wire.Message] = []
         self._is_stopped = False
@@ -63,10 +66,17 @@ class Worker:
     def _reply(self, message: wire.Message, **fields: Any) -> None:
         wire.send(self._control, {"id": message["id"], **fields})
 
+    def _on_get_ready(self, message: wire.Message, _: list[int]) -> None:
+        self._ready = _kind_of(message).get_ready(message)
+        self._reply(message)
+
     def _on_attach(self, message: wire.Message, files: list[int]) -> None:
         torch.set_num_threads(message["threads"])
-        device = ReaderDevice if "head" in message["layout"] else _Device
-        self._device = device(message, files, self._control, self._on_control)
+        device = _kind_of(message)
+        ready = self._ready or device.get_ready(message)
+        switches = Switches(socket.socket(fileno=files.pop()))
+        self._device = device(message, files, ready=ready, control=self._control, on_control=self._on_control)
+        switches.start(self._device.experts.switch)
         self._reply(message, pid=os.getpid())
 
     def _on_step(self, message: wire.Message, _: list[int]) -> None:
@@ -120,17 +130,28 @@ class _Device(Attached):
     """An attached worker of a model that generates."""
 
     def __init__(
-        self, message: wire.Message, files: list[int], control: socket.socket, on_control: Callable[[], None]
+        self,
+        message: wire.Message,
+        files: list[int],
+        *,
+        ready: Ready,
+        control: socket.socket,
+        on_control: Callable[[], None],
     ) -> None:
-        layout = DeviceLayout.from_message(message["layout"])
-        operations = operations_for(replace(layout.config, dtype=layout.dtype))
-        memory = DeviceMemory(layout, files[0], regions_of(message), private=message["private"])
-        super().__init__(message, files, memory=memory, operations=operations, control=control, on_control=on_control)
-        model = Qwen3Moe(operations, memory.weights(), self.experts, threads=message["threads"])
-        self._runner = StepRunner(model, memory.cache())
+        super().__init__(message, files, ready=ready, control=control, on_control=on_control)
+        layout = ready.memory.layout
+        model = Qwen3Moe(ready.operations, ready.memory.weights(), self.experts, threads=message["threads"])
+        self._runner = StepRunner(model, ready.memory.cache())
         simulated = message["simulated"] and SimulatedDevice.from_message(message["simulated"])
         self._pacer = simulated and Pacer(simulated, self.exchange.pump)
         self._charged = simulated.charged(layout.config, layout.dtype) if simulated else (layout.config, layout.dtype)
+
+    @staticmethod
+    def get_ready(message: wire.Message) -> Ready:
+        """See `Attached.get_ready`."""
+        layout = DeviceLayout.from_message(message["layout"])
+        operations = operations_for(replace(layout.config, dtype=layout.dtype))
+        return Ready(DeviceMemory(layout, private=message["private"]), operations)
 
     def run(self, step: wire.Message) -> dict[str, Any]:
         """Run a step; a simulated device takes its own time for it, and serves its peers meanwhile."""
@@ -143,3 +164,7 @@ class _Device(Attached):
             reply["seconds"] = self._pacer.wait(work, started=started)
             reply["late_seconds"] = self._pacer.late_s
         return reply
+
+
+def _kind_of(message: wire.Message) -> type[_Device | ReaderDevice]:
+    return ReaderDevice if "head" in message["layout"] else _Device

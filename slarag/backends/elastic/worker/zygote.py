@@ -120,6 +120,8 @@ def _main() -> None:
     parser.add_argument("--board", type=int, required=True)
     args = parser.parse_args()
     libc.die_with_parent(signal.SIGKILL)
+    # Who started this may take short turns; workers compute.
+    libc.take_short_turns(False)
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
     library()
