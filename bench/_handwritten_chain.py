@@ -100,10 +100,10 @@ class SpanReader:
             lengths = encoded["attention_mask"].sum(-1)
             output = self._model(encoded["input_ids"], encoded["token_type_ids"], lengths)
             log_start = output.start.log_softmax(-1)
-            rows = torch.arange(len(texts))
-            starts = log_start[:, 1:].argmax(-1) + 1
-            log_end, ends = end_logits(output, rows, starts).log_softmax(-1).max(-1)
-        best = int((log_start[rows, starts] + log_end).argmax())
+            best_start, starts = log_start[:, 1:].max(-1)
+            starts = starts + 1
+            log_end, ends = end_logits(output, starts.unsqueeze(-1)).squeeze(1).log_softmax(-1).max(-1)
+        best = int((best_start + log_end).argmax())
         offsets = encoded["offset_mapping"][best]
         return texts[best][int(offsets[starts[best]][0]) : int(offsets[ends[best]][1])]
 

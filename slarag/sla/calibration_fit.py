@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -17,8 +16,6 @@ from .validation import validate, validate_others
 
 HOLD_OUT = 4
 """One question in this many is held out for the validation."""
-RUNS_PER_QUESTION = 8
-"""Runs of one question that the confidence is fitted to beside `others`."""
 
 
 def fit_calibration(
@@ -43,7 +40,7 @@ def fit_calibration(
     if not runs or unknown:
         reason = f"runs of plans that are not given: {unknown[:3]}" if unknown else "no runs to calibrate on"
         raise CalibrationError(reason, remedy="measure the plans that are given, at least one question each")
-    source = replace(source, runs=len(runs), questions=len({run.question_id or id(run) for run in runs}))
+    source = replace(source, runs=len(runs), questions=_questions(runs))
     base = Calibration(
         source=source, seconds_per_passage=seconds_per_passage, usd_per_device_second=usd_per_device_second
     )
@@ -52,7 +49,7 @@ def fit_calibration(
     if kept and held:
         figures = validate(_fit(kept, _split(others)[0], by_key, base), by_key, held)
     if others:
-        figures |= validate_others(others, crossed_confidences(others, [*_thinned(runs), *others]))
+        figures |= validate_others(others, crossed_confidences(others, _telling(runs, others)))
     return replace(_fit(runs, others, by_key, base), validation=figures)
 
 
@@ -63,22 +60,22 @@ def _split(runs: Sequence[MeasuredRun]) -> tuple[list[MeasuredRun], list[Measure
     return kept, [run for run, out in zip(runs, held, strict=True) if out]
 
 
+def _telling(runs: Sequence[MeasuredRun], others: Sequence[MeasuredRun]) -> Sequence[MeasuredRun]:
+    """What the confidence is fitted to: `others` alone where they are the more questions.
+
+    `runs` have every plan on each question and few questions without an answer, so they say little of what is asked.
+    """
+    return others if _questions(others) >= _questions(runs) else [*runs, *others]
+
+
+def _questions(runs: Sequence[MeasuredRun]) -> int:
+    return len({run.question_id or str(id(run)) for run in runs})
+
+
 def _fit(
     runs: Sequence[MeasuredRun], others: Sequence[MeasuredRun], plans: dict[str, Plan], base: Calibration
 ) -> Calibration:
-    pool = [*_thinned(runs), *others] if others else runs
+    pool = _telling(runs, others)
     cells = measure_cells(runs, crossed_confidences(runs, pool))
     prior = replace(PRIOR, seconds_per_reading=base.seconds_per_passage)
     return replace(base, cells=cells, backoff=fit_backoff(cells, plans, prior), confidence=confidence_model(pool))
-
-
-def _thinned(runs: Sequence[MeasuredRun]) -> list[MeasuredRun]:
-    """At most `RUNS_PER_QUESTION` runs of each question, spread over its plans: all on a question say much the same."""
-    by_question: dict[str, list[MeasuredRun]] = defaultdict(list)
-    for index, run in enumerate(runs):
-        by_question[run.question_id or f"run-{index}"].append(run)
-    return [
-        run
-        for of_question in by_question.values()
-        for run in of_question[:: max(1, -(-len(of_question) // RUNS_PER_QUESTION))]
-    ]

@@ -1,6 +1,6 @@
 """Confidence: from what the agents saw to the probability that the answer is right.
 
-A logistic regression per group (kind of answer, intent, and whether its passages were given or found), ridge-shrunk
+A logistic regression per group (kind of answer, and whether its passages were given or found), ridge-shrunk
 towards one over all groups, with the signs of its weights held to sense (more agreement never lowers the confidence),
 then a monotone piecewise-linear map that takes out what bend is left.
 """
@@ -66,7 +66,7 @@ class ConfidenceFeatures:
     @property
     def group(self) -> str:
         """The group of answers that share their weights."""
-        return f"{self.kind}, {self.intent}{', given' if self.given else ''}"
+        return f"{self.kind}, {'given' if self.given else 'found'}"
 
     def vector(self) -> Vector:
         """The features as `FEATURES` orders them, probabilities as log-odds."""

@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 
 from slarag.sla.calibration import Calibration, CalibrationError
 from slarag.sla.calibration_fit import fit_calibration
+from slarag.sla.cell_fit import confidence_model
 from slarag.sla.conditions import Conditions
+from slarag.sla.confidence import ConfidenceModel
 from slarag.sla.errors import StorageError
 from slarag.sla.intents import INTENTS, IntentPrediction
+from slarag.sla.measured_run import MeasuredRun
 from slarag.sla.plan import Plan, default_plan_space
 from slarag.sla.prediction import Prediction
 
@@ -187,6 +190,17 @@ def test_further_questions_validate_the_confidence_that_never_saw_them() -> None
         runs, SPACE, source=MEASURED, seconds_per_passage=SECONDS_PER_PASSAGE, others=lots
     ).validation
     assert blind["others_brier"] >= 0.95 * blind["others_brier_of_mean"]
+
+
+def test_the_confidence_is_that_of_further_questions_where_they_are_the_more() -> None:
+    runs = simulate(SOME[:2], 30)
+    others = [replace(run, question_id=f"other {run.question_id}") for run in simulate(SOME[2:4], 60, seed=1)]
+
+    def confidence(further: list[MeasuredRun]) -> ConfidenceModel:
+        return fit_calibration(runs, SPACE, source=MEASURED, seconds_per_passage=0.02, others=further).confidence
+
+    assert confidence(others) == confidence_model(others)
+    assert confidence(others[:10]) == confidence_model([*runs, *others[:10]])
 
 
 def test_the_order_of_the_runs_does_not_matter() -> None:

@@ -131,12 +131,12 @@ def span_positions(segments: Tensor, lengths: Tensor) -> Tensor:
     return allowed
 
 
-def end_logits(output: ReaderOutput, rows: Tensor, starts: Tensor) -> Tensor:
-    """Logits of the end given the start, [n, length], for the pairs (`rows[i]`, `starts[i]`); -inf before the start."""
-    query = output.end_query[rows, starts].unsqueeze(1).float()
-    pair = torch.bmm(query, output.end_key[rows].float().transpose(1, 2)).squeeze(1) / math.sqrt(END_RANK)
+def end_logits(output: ReaderOutput, starts: Tensor) -> Tensor:
+    """Logits of the end given each of `starts`, int64 [batch, n]: [batch, n, length], -inf before the start."""
+    query = output.end_query.gather(1, starts.unsqueeze(-1).expand(-1, -1, END_RANK))
+    pair = torch.bmm(query.float(), output.end_key.float().transpose(1, 2)) / math.sqrt(END_RANK)
     positions = torch.arange(output.start.shape[1], device=starts.device)
-    return (output.end_bias[rows] + pair).masked_fill(positions < starts[:, None], -math.inf)
+    return (output.end_bias.unsqueeze(1) + pair).masked_fill(positions < starts.unsqueeze(-1), -math.inf)
 
 
 def reading_loss(output: ReaderOutput, start: Tensor, end: Tensor) -> Tensor:
@@ -144,9 +144,8 @@ def reading_loss(output: ReaderOutput, start: Tensor, end: Tensor) -> Tensor:
 
     `start`, `end`: int64 [batch], token positions.
     """
-    rows = torch.arange(len(start), device=start.device)
     start_loss = F.cross_entropy(output.start, start)
-    end_loss = F.cross_entropy(end_logits(output, rows, start), end, reduction="none")
+    end_loss = F.cross_entropy(end_logits(output, start.unsqueeze(-1)).squeeze(1), end, reduction="none")
     answered = (start > 0).float()
     end_loss = (end_loss * answered).sum() / answered.sum().clamp(min=1)
     share = answered.mean()

@@ -80,14 +80,11 @@ def _best_spans(output: ReaderOutput) -> tuple[list[list[int]], list[list[int]],
     passage = log_start[:, 1:].log_softmax(-1)
     top, starts = passage.topk(min(TOP_STARTS, length - 1), dim=-1)
     starts = starts + 1
-    count = starts.shape[1]
-    rows = torch.arange(batch).repeat_interleave(count)
-    log_end = end_logits(output, rows, starts.reshape(-1)).log_softmax(-1)
-    too_long = torch.arange(length) >= starts.reshape(-1, 1) + MAX_ANSWER_TOKENS
-    log_end = log_end.masked_fill(too_long, -math.inf)
-    best, ends = log_end.topk(min(TOP_ENDS, length), dim=-1)
-    joint = (top.reshape(-1, 1) + best).reshape(batch, -1).exp()
-    width = best.shape[1]
+    log_end = end_logits(output, starts).log_softmax(-1)
+    too_long = torch.arange(length) >= starts.unsqueeze(-1) + MAX_ANSWER_TOKENS
+    best, ends = log_end.masked_fill(too_long, -math.inf).topk(min(TOP_ENDS, length), dim=-1)
+    joint = (top.unsqueeze(-1) + best).reshape(batch, -1).exp()
+    width = best.shape[-1]
     return (
         starts.repeat_interleave(width, dim=1).tolist(),
         ends.reshape(batch, -1).tolist(),

@@ -19,10 +19,9 @@ def matching_loss(output: ReaderOutput, full: ReaderOutput, is_claim: Tensor) ->
     and half of answerability. In nats: Kullback-Leibler divergences, zero where the two agree.
     """
     support = _divergence(output.support, full.support)
-    starts = full.start.argmax(-1)
-    rows = torch.arange(len(starts), device=starts.device)
-    ends = _divergence(end_logits(output, rows, starts), end_logits(full, rows, starts))
-    reading = _divergence(output.start, full.start) + (starts > 0) * ends
+    starts = full.start.argmax(-1, keepdim=True)
+    ends = _divergence(*(end_logits(one, starts).squeeze(1) for one in (output, full)))
+    reading = _divergence(output.start, full.start) + (starts.squeeze(-1) > 0) * ends
     sides = torch.stack([output.answerable, -output.answerable], -1)
     full_sides = torch.stack([full.answerable, -full.answerable], -1)
     reading = reading + 0.5 * _divergence(sides / 2, full_sides / 2)

@@ -72,7 +72,7 @@ def test_spans_are_a_distribution_over_the_passage() -> None:
         assert start[1, 8] == 0, "nor is the closing separator"
         total = start[1, 0].item()
         for at in range(4, 8):
-            ends = end_logits(output, torch.tensor([1]), torch.tensor([at])).softmax(-1)[0]
+            ends = end_logits(output, torch.full((len(lengths), 1), at)).softmax(-1)[1, 0]
             assert torch.all(ends[:at] == 0)
             total += float(start[1, at] * ends.sum())
     assert total == pytest.approx(1.0, abs=1e-5)
