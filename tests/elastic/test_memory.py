@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from ctypes import addressof, create_string_buffer
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slarag.backends.elastic.errors import CheckpointError, DeviceMemoryError, MemoryServiceError
+from slarag.backends.elastic.kernels.copying import copy
 from slarag.backends.elastic.memory.arena import Arena
 from slarag.backends.elastic.memory.client import MemoryProcess
 from slarag.backends.elastic.memory.extents import Extents
@@ -265,3 +267,11 @@ def test_the_process_does_without_heavy_libraries() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@given(st.integers(0, 70_000), st.integers(0, 20), st.integers(0, 20))
+def test_what_is_copied_past_the_caches_is_all_of_it_and_no_more(count: int, start: int, skipped: int) -> None:
+    source, target = create_string_buffer(os.urandom(count + skipped)), create_string_buffer(count + start + 1)
+    copy(addressof(target) + start, addressof(source) + skipped, count)
+    assert target.raw[start : start + count] == source.raw[skipped : skipped + count]
+    assert not any(target.raw[:start] + target.raw[start + count :])

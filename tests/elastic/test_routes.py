@@ -26,6 +26,13 @@ def test_a_layer_is_here_when_each_expert_has_a_replica_here() -> None:
     assert (routes.is_here(0), routes.is_here(1)) == (True, False)
 
 
+def test_an_expert_that_moves_is_on_one_device_and_all_others_are_where_they_were() -> None:
+    routes = Routes(0, {0: ((0, 1), (0,)), 1: ((0,), (1,))})
+    after = routes.after([(1, 1, 0)])
+    assert (after.is_here(1), after.differs(routes, 1), after.differs(routes, 0)) == (True, True, False)
+    assert not routes.is_here(1)
+
+
 @given(
     st.lists(st.tuples(st.sets(st.integers(0, 3), min_size=1), st.integers(0, 9)), min_size=1, max_size=8),
     st.integers(0, 3),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
@@ -14,6 +15,7 @@ from ..errors import WorkerGoneError
 from ..memory import libc
 from ..memory.arena import Region
 from ..memory.client import MemoryProcess
+from ..memory.pages import Run
 from ..placement import Move, Placement
 from .device import Device
 from .options import PoolOptions
@@ -174,10 +176,10 @@ class Cluster:
             device.worker = worker
         os.close(now.file)
         files = [device.attachment.file, device.inbox[0].fileno(), *(file for _, files in peers for file in files)]
-        with worker.open_switches() as switches:
+        with worker.open_movements() as movements:
             await worker.channel.request(
                 "attach",
-                [*files, switches.fileno()],
+                [*files, movements.fileno()],
                 device=device.number,
                 incarnation=device.incarnation,
                 threads=self.options.threads,
@@ -196,6 +198,15 @@ class Cluster:
     async def tell_all(self, devices: Iterable[Device], call: str, files: Sequence[int] = (), /, **fields: Any) -> None:
         """A request to several devices at the same time; raises the first error after all have answered or failed."""
         await together(*(self.tell(device, call, files, **fields) for device in devices))
+
+    async def take_in(self, device: Device, experts: Sequence[tuple[int, int, Sequence[Run]]]) -> None:
+        """Have a device's worker map experts (layer, expert, page runs) that nobody calls; raises `WorkerGoneError`."""
+        await device.present.move("take_in", experts=experts)
+
+    async def give_away(self, device: Device, experts: Sequence[tuple[int, int]]) -> None:
+        """Have it unmap experts that nobody calls any more. A worker that comes in its place never maps them."""
+        with contextlib.suppress(WorkerGoneError):
+            await device.present.move("give_away", experts=experts)
 
     async def replace(self, device: Device) -> None:
         """Fence a device's worker and put another in its place, over the same memory. The caller holds `changing`.
@@ -230,7 +241,7 @@ class Cluster:
     async def switch(self, moves: Iterable[Move]) -> None:
         """The same where nothing but `moves` is new and no device is lost: workers hear of that while they compute."""
         moved = [(move.layer, move.expert, move.target) for move in moves]
-        await self._placed(lambda worker: worker.switch(moved))
+        await self._placed(lambda worker: worker.move("switch", moves=moved))
 
     async def _placed(self, tell: Callable[[WorkerProcess], Awaitable[object]]) -> None:
         await asyncio.gather(*(self._place(device, tell) for device in self.devices.values()))

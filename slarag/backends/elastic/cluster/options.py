@@ -47,7 +47,7 @@ class PoolOptions:
     standbys: int = 1
     threads: int = 1
     hang_seconds: float = 1.5
-    double_held_share: float = 0.025
+    double_held_share: float = 0.0125
     hot_expert_copies: int = 0
     hot_expert_seconds: float = 10.0
     without: tuple[Mechanism, ...] = ()

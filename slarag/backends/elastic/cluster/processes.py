@@ -9,8 +9,9 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..errors import WorkerGoneError
 from ..worker.beat import BEAT
@@ -29,7 +30,7 @@ class WorkerProcess:
     handle: int
     slot: int
     channel: Channel
-    _switches: Channel | None = None
+    _movements: Channel | None = None
     _gone: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -52,23 +53,23 @@ class WorkerProcess:
             os.waitpid(self.pid, os.WNOHANG)
         self._gone.set()
         self.channel.close()
-        if self._switches is not None:
-            self._switches.close()
+        if self._movements is not None:
+            self._movements.close()
 
-    def open_switches(self) -> socket.socket:
-        """Make the connection that `switch` uses; returns the worker's end, which goes to it with its device."""
+    def open_movements(self) -> socket.socket:
+        """Make the connection that `move` uses; returns the worker's end, which goes to it with its device."""
         ours, theirs = socket.socketpair()
-        self._switches = Channel(ours, f"worker {self.pid}", lambda: None)
+        self._movements = Channel(ours, f"worker {self.pid}", lambda: None)
         return theirs
 
-    async def switch(self, moved: Sequence[tuple[int, int, int]]) -> None:
-        """Have it use experts (layer, expert, device) there; returns when it uses them nowhere else.
+    async def move(self, call: str, **fields: Any) -> None:
+        """A request about experts that come, switch or go, which it hears while it computes: see `worker.movements`.
 
         Raises `WorkerGoneError`.
         """
-        if self._switches is None:
+        if self._movements is None:
             raise WorkerGoneError(f"worker {self.pid} has no device")
-        await self._switches.request("switch", moves=moved)
+        await self._movements.request(call, **fields)
 
 
 class Processes:

@@ -9,7 +9,7 @@ arXiv 2510.02613, section 4, which holds all of what moves twice.)
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from itertools import cycle, pairwise
 from typing import TypeVar
@@ -24,7 +24,7 @@ from .together import together
 from .transfer import Transfer
 
 _Key = TypeVar("_Key")
-_LANES = 4
+_LANES = 2
 _LINES = 2
 """Copies at the same time, of which each keeps a processor busy."""
 
@@ -69,8 +69,8 @@ class Relocation:
         """Have the workers there map it; raises `WorkerGoneError`."""
         for target, moves in _by(self._moves, lambda move: move.target):
             regions = self._allocated[target]
-            experts = [[move.layer, move.expert, regions[_name(move)].runs] for move in moves]
-            await self._cluster.tell(self._cluster.devices[target], "take_in", experts=experts)
+            experts = [(move.layer, move.expert, regions[_name(move)].runs) for move in moves]
+            await self._cluster.take_in(self._cluster.devices[target], experts)
 
     def begin(self) -> asyncio.Task[None]:
         """Begin to copy, if that has not begun: what may exist twice, since nobody switches to it before `run`."""
@@ -82,14 +82,18 @@ class Relocation:
         """Wait until every lane has its first chunk copied, or copies no more."""
         await self._is_under_way.wait()
 
-    async def run(self, at_switch: Callable[[], None] = lambda: None) -> None:
-        """Move everything; at_switch is called before workers switch to what came. What fails is undone by `undo`."""
+    async def run(self, at_switch: Callable[[], None] = lambda: None, *, ending: Collection[int] = ()) -> None:
+        """Move everything; at_switch is called before workers switch to what came. What fails is undone by `undo`.
+
+        ending: devices whose workers end after that, and unmap nothing before.
+        """
         running = self.begin()
         self._at_switch = at_switch
         self._may_switch.set()
         await asyncio.shield(running)
         # Nobody waits for that: what is there is used no more. All hear of it before they can take anything in again.
-        self._cluster.start_task(self._unmap(self._moves, lambda move: move.source))
+        left = [move for move in self._moves if move.source not in ending]
+        self._cluster.start_task(self._unmap(left, lambda move: move.source))
 
     async def _copy_all(self) -> None:
         async with AsyncExitStack() as stack:
@@ -187,9 +191,8 @@ class Relocation:
         await together(*(self._give_away(number, left) for number, left in _by(moves, device_of)))
 
     async def _give_away(self, number: int, moves: Iterable[Move]) -> None:
-        experts = [[move.layer, move.expert] for move in moves]
-        devices = [device for device in self._cluster.devices.values() if device.number == number]
-        await self._cluster.inform(devices, "give_away", experts=experts)
+        if (device := self._cluster.devices.get(number)) is not None:
+            await self._cluster.give_away(device, [(move.layer, move.expert) for move in moves])
 
 
 _Lane = Sequence[Sequence[Move]]

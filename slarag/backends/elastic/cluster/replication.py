@@ -50,7 +50,7 @@ class Replication:
         """Give the memory of copies back that no worker uses."""
         for layer, expert, number in copies:
             device = self._cluster.devices[number]
-            await self._cluster.inform([device], "give_away", experts=[[layer, expert]])
+            await self._cluster.give_away(device, [(layer, expert)])
             await asyncio.to_thread(self._cluster.memory.client.release, number, [expert_region(layer, expert)])
 
     async def _make(self, replicas: Replicas) -> None:
@@ -72,7 +72,7 @@ class Replication:
         (region,) = (await asyncio.to_thread(client.allocate, number, sizes)).values()
         made.append(copy)
         await asyncio.to_thread(client.copy, source, number, list(sizes))
-        await self._cluster.tell(self._cluster.devices[number], "take_in", experts=[[layer, expert, region.runs]])
+        await self._cluster.take_in(self._cluster.devices[number], [(layer, expert, region.runs)])
 
     async def _room(self) -> dict[int, int]:
         """For how many experts each device has pages."""

@@ -107,7 +107,8 @@ class Resize:
             await self._start_joining()
             await self._do(self._map)
         self._on_phase("committing")
-        await together(self._relocation.run(lambda: self._at_step("move")), self._shared(), leave())
+        moving = self._relocation.run(lambda: self._at_step("move"), ending=self.plan.leaving)
+        await together(moving, self._shared(), leave())
         await self._replication.free(self._left_over)
         self._at_step("commit")
 

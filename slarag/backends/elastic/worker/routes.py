@@ -32,9 +32,10 @@ class Routes:
 
     def after(self, moves: Iterable[tuple[int, int, int]]) -> Routes:
         """The same but for experts (layer, expert, device) that are on one other device now."""
-        owners = {layer: list(found) for layer, found in self._owners.items()}
+        owners = dict(self._owners)
         for layer, expert, device in moves:
-            owners[layer][expert] = (device,)
+            found = owners[layer]
+            owners[layer] = (*found[:expert], (device,), *found[expert + 1 :])
         return Routes(self._device, owners)
 
     def differs(self, other: Routes, layer: int) -> bool:

@@ -1,8 +1,8 @@
 """The worker's process: a standby until it is attached to a device, then that device.
 
 Messages from the coordinator are handled when they arrive, also while this worker waits for its peers; only a step
-waits for the step before it. Each message has an `id`, and its reply the same. Experts that move are told of apart, see
-`switches`.
+waits for the step before it. Each message has an `id`, and its reply the same. What it hears of experts that move
+comes apart, see `movements`.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ import torch
 from .. import wire
 from ..device_layout import DeviceLayout
 from ..kernels.native import operations_for
+from ..memory import libc
 from ..models.qwen3_moe import Qwen3Moe
 from ..pacing import Pacer, SimulatedDevice
 from ..roofline import step_work
 from .attached import Attached, Ready
 from .device_memory import DeviceMemory
+from .movements import Movements
 from .reader_worker import ReaderDevice
 from .routes import owners_of
 from .runner import StepRunner
-from .switches import Switches
 
 Handler = Callable[[wire.Message, list[int]], None]
 
@@ -68,15 +69,18 @@ class Worker:
 
     def _on_get_ready(self, message: wire.Message, _: list[int]) -> None:
         self._ready = _kind_of(message).get_ready(message)
+        # It waits, and is waited for, until it has a device.
+        libc.take_short_turns(True)
         self._reply(message)
 
     def _on_attach(self, message: wire.Message, files: list[int]) -> None:
         torch.set_num_threads(message["threads"])
         device = _kind_of(message)
         ready = self._ready or device.get_ready(message)
-        switches = Switches(socket.socket(fileno=files.pop()))
+        movements = socket.socket(fileno=files.pop())
         self._device = device(message, files, ready=ready, control=self._control, on_control=self._on_control)
-        switches.start(self._device.experts.switch)
+        Movements(movements, self._device).start()
+        libc.take_short_turns(False)
         self._reply(message, pid=os.getpid())
 
     def _on_step(self, message: wire.Message, _: list[int]) -> None:
@@ -102,10 +106,6 @@ class Worker:
 
     def _on_take_in(self, message: wire.Message, _: list[int]) -> None:
         self._attached.take_in(message["experts"])
-        self._reply(message)
-
-    def _on_give_away(self, message: wire.Message, _: list[int]) -> None:
-        self._attached.memory.experts.give_away(message["experts"])
         self._reply(message)
 
     def _on_place(self, message: wire.Message, _: list[int]) -> None:
