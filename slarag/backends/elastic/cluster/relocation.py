@@ -1,7 +1,7 @@
 """Experts on their way from device to device, while the pool serves.
 
-Chunk after chunk is copied, then switched to by every worker between two calls of its own, then given up where it came
-from; the next chunk is copied to the very memory that this leaves, so that the system is asked for next to none. A few
+Chunk after chunk is copied, then switched to by every worker while it computes, then given up where it came
+from; the next chunk is copied to the very memory that this leaves, so that the system is asked for next to none. Two
 such lanes go on at the same time, and only what is on them exists twice. (vpage-remap and P2P copies of ElasticMoE,
 arXiv 2510.02613, section 4, which holds all of what moves twice.)
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from itertools import cycle, pairwise
+from itertools import pairwise
 from typing import TypeVar
 
 from ..device_layout import expert_region
@@ -25,8 +25,6 @@ from .transfer import Transfer
 
 _Key = TypeVar("_Key")
 _LANES = 2
-_LINES = 2
-"""Copies at the same time, of which each keeps a processor busy."""
 
 
 class Relocation:
@@ -97,11 +95,10 @@ class Relocation:
 
     async def _copy_all(self) -> None:
         async with AsyncExitStack() as stack:
-            client = self._cluster.memory.client
-            lines = [await stack.enter_async_context(MemoryLine.opened(client)) for _ in range(_LINES)]
-            await together(*map(self._move, self._lanes, cycle(lines)))
+            line = await stack.enter_async_context(MemoryLine.opened(self._cluster.memory.client))
+            await together(*(self._move(lane, line) for lane in self._lanes))
             if self._is_at_once and await self._turn():
-                await self._switch_at_once(lines[0])
+                await self._switch_at_once(line)
 
     async def _move(self, lane: _Lane, line: MemoryLine) -> None:
         """Take one chunk after the other to its device, until none is left or anything fails."""
