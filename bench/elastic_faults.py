@@ -38,7 +38,7 @@ SMALL = Qwen3MoeConfig(
     experts_per_token=2,
     moe_intermediate_size=128,
 )
-CLIENTS, ANSWER_TOKENS, PROMPTS = 8, 16, 16
+CLIENTS, ANSWER_TOKENS, PROMPTS = 8, 256, 16
 
 
 @dataclass(slots=True)
