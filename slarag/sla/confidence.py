@@ -29,6 +29,8 @@ SIGNS = (0, 1, 1, -1, 1, 1, -1, 0, 0, 0, 1, -1, 1)
 
 _CLIP = 1e-3
 _MIN_ROWS_FOR_MAP = 200
+_ROWS_PER_KNOT = 500
+_FEWEST_KNOTS, _MOST_KNOTS = 12, 24
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,7 +161,9 @@ def fit_confidence(
         for group in np.unique(of_group)
     }
     raw = np.array([sigmoid(float(row @ groups[str(group)])) for row, group in zip(x, of_group, strict=True)])
-    curve = fit_monotone(raw, y) if len(y) >= _MIN_ROWS_FOR_MAP else IDENTITY
+    # Flat beyond its last knots, the map must end near 0 and 1: more rows, more knots.
+    knots = min(_MOST_KNOTS, max(_FEWEST_KNOTS, len(y) // _ROWS_PER_KNOT))
+    curve = fit_monotone(raw, y, groups=knots) if len(y) >= _MIN_ROWS_FOR_MAP else IDENTITY
     return ConfidenceModel(
         shared=tuple(map(float, shared)),
         groups={group: tuple(map(float, weights)) for group, weights in groups.items()},
