@@ -22,6 +22,7 @@ from slarag.backends.elastic.cluster.resize import Resize, plan_resize
 from slarag.backends.elastic.errors import CheckpointError, DeviceMemoryError, ResizeError
 
 from .conftest import TINY
+from .pools import until
 
 PROMPT = [11, 200, 37, 5, 301, 90, 17, 44, 256, 8, 63]
 BLOCKS = [3, 1, 7, 2, 6]
@@ -168,22 +169,28 @@ def test_a_lost_worker_is_replaced_and_its_sequences_go_on_from_their_blocks(
 def test_workers_that_die_while_experts_move_are_replaced_and_the_moves_go_on(
     cluster: Cluster, runner: asyncio.Runner, expected: torch.Tensor
 ) -> None:
+    killed: list[int] = []
+
     def killer() -> Callable[[str], None]:
-        steps: list[str] = []
+        moves: list[str] = []
 
         def kill_two(name: str) -> None:
-            steps.append(name)
+            moves.extend([name] if name == "move" else [])
             for device in list(cluster.devices.values())[:2]:
-                if steps.count("move") == 2 and device.worker is not None:
+                if name == "move" and len(moves) == 2 and device.worker is not None:
                     os.kill(device.worker.pid, signal.SIGKILL)
+                    killed.append(device.worker.pid)
 
         return kill_two
 
     async def use() -> None:
         for size in (3, 2):
             await resize(cluster, size, killer())
+            # The moves may be over before anybody has heard of the deaths.
+            await until(lambda: cluster.replaced >= len(killed))
             await asyncio.gather(*(device.serving.wait() for device in cluster.devices.values()))
             await read_all(cluster, expected)
+        assert len(killed) == 4
 
     runner.run(use())
 
