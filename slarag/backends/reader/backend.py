@@ -216,15 +216,19 @@ class EmbeddedReader:
 class ReadFunction:
     """Runs the model in the reading thread, with its own thread count.
 
-    low_precision: in bfloat16, None for whether this machine's processor is fast at it.
+    low_precision: in bfloat16, None for whether this machine's processor is fast at it. packed: with copies of the
+    matrices in the processor's layout, for a model whose memory is this process's own.
     """
 
-    def __init__(self, model: Reader, threads: int | None, *, low_precision: bool | None = None) -> None:
+    def __init__(
+        self, model: Reader, threads: int | None, *, low_precision: bool | None = None, packed: bool = True
+    ) -> None:
         self._model = model
         self._threads = threads
         self._low_precision = bfloat16_is_fast() if low_precision is None else low_precision
         if self._low_precision:
             use_bfloat16(model)
+        if self._low_precision and packed:
             pack(model)
 
     def __call__(self, windows: list[Window]) -> list[Reading]:

@@ -41,7 +41,8 @@ class ReaderDevice(Attached):
         layout = ReaderLayout.from_message(message["layout"])
         model = reader_over(layout, self.memory.shared)
         self._spread(model)
-        self._read = ReadFunction(model, message["threads"], low_precision=layout.low_precision)
+        # Nothing is copied out of the device's memory, which may not even be filled yet.
+        self._read = ReadFunction(model, message["threads"], low_precision=layout.low_precision, packed=False)
         self._work = ReadingWork(layout)
         simulated = message["simulated"] and SimulatedDevice.from_message(message["simulated"])
         self._pacer = simulated and Pacer(simulated, self.exchange.pump)
