@@ -62,9 +62,11 @@ def intents(
 
 
 def _check_files(recipe: Recipe, data: Path) -> None:
+    from ..backends.training.written import located
+
     named = [source.path for source in recipe.sources] + recipe.unseen_claims
     named += [recipe.development] if recipe.development else []
-    missing = [name for name in named if not (data / name).is_file()]
+    missing = [name for name in named if not located(name, data).is_file()]
     if missing:
         raise ConfigurationError(
             f"{data} has no {missing[0]!r} ({len(missing)} of {len(named)} files of the recipe are missing)",

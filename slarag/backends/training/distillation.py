@@ -1,6 +1,8 @@
-"""A reader teaches itself to spend less: within a budget it learns what it says with all of its compute.
+"""Readers as teachers: of themselves within a budget, and of what came of them.
 
-In-place distillation (Yu and Huang, 2019, universally slimmable networks, section 3.3), with budgets for widths.
+Within a budget a reader learns what it says with all of its compute: in-place distillation (Yu and Huang, 2019,
+universally slimmable networks, section 3.3), with budgets for widths. A reader that learns something new goes on saying
+what an earlier one did: learning without forgetting (Li and Hoiem, 2016, section 3).
 """
 
 from __future__ import annotations
@@ -9,7 +11,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..reader.model import ReaderOutput, end_logits
+from ..reader.model import Reader, ReaderOutput, end_logits
+from .encoding import TrainingBatch
+
+
+class Elder:
+    """An earlier reader whose answers to questions are kept; what it says of claims is not."""
+
+    def __init__(self, reader: Reader, weight: float) -> None:
+        self.reader, self.weight = reader.eval(), weight
+
+    def loss(self, output: ReaderOutput, batch: TrainingBatch) -> Tensor:
+        """How far the questions of `output` are from what the elder says with all of its compute, weighted."""
+        questions = ~batch.labels.any(-1)
+        if not bool(questions.any()):
+            return output.start.new_zeros(())
+        with torch.no_grad():
+            said = self.reader(batch.ids[questions], batch.segments[questions], batch.lengths[questions])
+        apart = matching_loss(output.only(questions), said, torch.zeros(int(questions.sum()), dtype=torch.bool))
+        return self.weight * questions.float().mean() * apart
 
 
 def matching_loss(output: ReaderOutput, full: ReaderOutput, is_claim: Tensor) -> Tensor:

@@ -18,13 +18,13 @@ from .sources import (
     Example,
     Row,
     answer_as_claim,
-    read_rows,
     relabelled,
     rival_evidence,
     same_article_negatives,
     sampled,
 )
 from .start import ModelRecipe
+from .written import source_rows
 
 _AFTERWARDS = {
     *("averaged", "storage", "checkpoint_seconds", "rank_exponent", "development", "unseen_claims"),
@@ -38,7 +38,7 @@ class Source(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: str
+    path: str = Field(description="under the data folder, or beside the recipes where it begins with `./`")
     kind: Literal["reading", "claims"]
     limit: int | None = Field(default=None, ge=1, description="examples drawn at random; all if absent")
     negatives: int = Field(default=0, ge=0, description="pairs of likeness without an answer, or proof, made of it")
@@ -107,12 +107,12 @@ def _first_problem(error: ValidationError) -> str:
 
 
 def build_examples(recipe: Recipe, data: Path) -> list[Example]:
-    """All examples of the recipe in a fixed random order; file paths are relative to `data`."""
+    """All examples of the recipe in a fixed random order; file paths are under `data` or beside the recipes."""
     rng = random.Random(recipe.seed)
     held_out = set(recipe.held_out_titles)
     examples: list[Example] = []
     for source in recipe.sources:
-        rows = [row for row in read_rows(data / source.path) if row.get("title") not in held_out]
+        rows = [row for row in source_rows(source.path, data) if row.get("title") not in held_out]
         rows = [relabelled(row, source.labels) for row in rows] if source.labels else rows
         examples += sampled(map(ROW_KINDS[source.kind], rows), source.limit, rng)
         if source.negatives:

@@ -41,6 +41,8 @@ class ModelRecipe(BaseModel):
         description="budgets are drawn from here to 1; DLO as published, `feed_forward` with `similarity`, draws none",
     )
     distilled: float = Field(default=0.0, ge=0, description="weight of agreeing, within a budget, with the full model")
+    elder: str | None = Field(default=None, description="an earlier reader whose answers to questions are kept")
+    elder_weight: float = Field(default=1.0, gt=0, description="weight of agreeing with the elder on questions")
     full_share: float = Field(default=0.5, ge=0, le=1, description="share of the steps at full budget")
     balance_weight: float = Field(default=0.01, ge=0)
     fast_rate: float = Field(default=10.0, gt=0, description="learning rate of routers and gates over the others'")
@@ -69,6 +71,11 @@ def initial_reader(model: ModelRecipe, seed: int) -> Reader:
     reader = Reader(config)
     reader.load_state_dict(expanded(start.state_dict(), config, model.initialisation), strict=False)
     return reader
+
+
+def elder_reader(model: ModelRecipe) -> Reader | None:
+    """The earlier reader that a run has to agree with on questions, if there is one."""
+    return None if model.elder is None else load_reader(reader_folder(model.elder))[0]
 
 
 def reader_folder(name: str) -> Path:

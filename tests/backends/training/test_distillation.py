@@ -5,7 +5,9 @@ import math
 import torch
 
 from slarag.backends.reader.model import END_RANK, ReaderOutput
-from slarag.backends.training.distillation import matching_loss
+from slarag.backends.training.distillation import Elder, matching_loss
+from slarag.backends.training.encoding import TrainingBatch
+from tests.backends.reader import dynamic_models
 
 
 def _output(seed: int) -> ReaderOutput:
@@ -54,3 +56,23 @@ def test_following_the_gradient_brings_agreement() -> None:
             assert part.grad is not None
             part.sub_(part.grad, alpha=0.1)
     assert matching_loss(learner, full, CLAIMS).item() < before.item()
+
+
+def test_an_elder_is_agreed_with_on_questions_alone() -> None:
+    ids, segments, lengths = dynamic_models.batch()
+    labels = torch.tensor([[False] * 3, [True, False, False], [False] * 3])
+    batch = TrainingBatch(ids=ids, segments=segments, lengths=lengths, start=lengths, end=lengths, labels=labels)
+    elder, other = dynamic_models.dense(0), dynamic_models.dense(1)
+    with torch.no_grad():
+        said, otherwise = elder(ids, segments, lengths), other(ids, segments, lengths)
+    assert float(Elder(elder, 1.0).loss(said, batch)) < 1e-5
+    apart = float(Elder(elder, 1.0).loss(otherwise, batch))
+    assert apart > 1e-3
+    torch.testing.assert_close(float(Elder(elder, 2.0).loss(otherwise, batch)), 2 * apart)
+    otherwise.support[0] += 9.0
+    otherwise.start[1] += torch.randn_like(otherwise.start[1]) * 9.0
+    torch.testing.assert_close(float(Elder(elder, 1.0).loss(otherwise, batch)), apart)
+    claims = TrainingBatch(
+        ids=ids, segments=segments, lengths=lengths, start=lengths, end=lengths, labels=torch.ones_like(labels)
+    )
+    assert float(Elder(elder, 1.0).loss(otherwise, claims)) == 0.0
