@@ -157,7 +157,7 @@ def _score_table(scores: ReaderScores) -> str:
         )
     return "\n".join(lines) + (
         "\n\nThe development figures are on the articles that no threshold was fitted on (two thirds of them); no"
-        "\nsource of the claim rows was trained on."
+        "\nrow of the claim files was trained on."
     )
 
 

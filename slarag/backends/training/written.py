@@ -3,7 +3,7 @@
 A file holds blocks with a blank line between them. The first line of a block is its head: evidence (`E: `) with claims
 about it below, or a claim (`C: `) with pieces of evidence below. A line below says what the pair is: `S: ` supported,
 `R: ` refuted, `N: ` not enough. Since claims share their evidence and pieces of evidence their claim, neither alone
-tells the label, which pairs with a text of their own each often do (Gururangan et al., 2018, annotation artifacts).
+gives the label away as easily as in pairs that each have texts of their own (Gururangan et al., 2018, artifacts).
 """
 
 from __future__ import annotations
