@@ -62,11 +62,11 @@ def intents(
 
 
 def _check_files(recipe: Recipe, data: Path) -> None:
-    from ..backends.training.written import located
+    from ..backends.training.written import source_files
 
     named = [source.path for source in recipe.sources] + recipe.unseen_claims
     named += [recipe.development] if recipe.development else []
-    missing = [name for name in named if not located(name, data).is_file()]
+    missing = [name for name in named if not any(file.is_file() for file in source_files(name, data))]
     if missing:
         raise ConfigurationError(
             f"{data} has no {missing[0]!r} ({len(missing)} of {len(named)} files of the recipe are missing)",

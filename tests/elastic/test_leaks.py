@@ -8,16 +8,18 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from contextlib import suppress
 from pathlib import Path
 
 from slarag.backends.elastic.errors import ResizeError
 from slarag.backends.elastic.serve.engine import PoolEngine
 
-from .pools import generate_all, pool, until, workers
+from .pools import PATIENCE_S, generate_all, pool, until, workers
 
 ROUNDS = int(os.environ.get("SLARAG_LEAK_ROUNDS", "4"))
 ANONYMOUS_GROWTH_BYTES = 48 << 20
+QUIET_S = 2.0
 
 
 def open_files(pid: int | str = "self") -> int:
@@ -62,6 +64,17 @@ def snapshot(engine: PoolEngine) -> dict[str, object]:
     }
 
 
+async def settled(engine: PoolEngine) -> dict[str, object]:
+    """The snapshot once it has stayed as it is: a worker that a resize let go of ends a while after the resize."""
+    held, since = snapshot(engine), time.monotonic()
+    async with asyncio.timeout(PATIENCE_S):
+        while time.monotonic() - since < QUIET_S or engine.cluster.standbys != 1:
+            await asyncio.sleep(0.05)
+            if (now := snapshot(engine)) != held:
+                held, since = now, time.monotonic()
+    return held
+
+
 async def kill_one(engine: PoolEngine, index: int) -> None:
     victim = workers(engine)[index]
     os.kill(victim, signal.SIGKILL)
@@ -86,12 +99,11 @@ def test_nothing_is_left_behind(tiny_folder: Path) -> None:
             await generate_all(engine)
             for number in range(2):
                 await disturb(engine, number)
-            await until(lambda: engine.cluster.standbys == 1)
-            before = snapshot(engine)
+            before = await settled(engine)
             floor = anonymous_bytes("self") + anonymous_bytes(engine.cluster.memory.process.pid)
             for number in range(ROUNDS):
                 await disturb(engine, number)
-            await until(lambda: engine.cluster.standbys == 1 and snapshot(engine) == before)
+            assert await settled(engine) == before
             grown = anonymous_bytes("self") + anonymous_bytes(engine.cluster.memory.process.pid) - floor
             assert grown < ANONYMOUS_GROWTH_BYTES
         assert children() == before_all[0]

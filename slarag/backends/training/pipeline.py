@@ -21,7 +21,7 @@ from .soup import average, refit_schedule
 from .sources import read_rows
 from .start import initial_reader, reader_folder
 from .trainer import load_examples, read_progress, train_reader
-from .written import source_rows
+from .written import located, source_rows
 
 Report = Callable[[str], None]
 
@@ -92,7 +92,7 @@ def evaluate_reader(recipe: Recipe, data: Path, folder: Path, report: Report = p
         save_reader(original, settings, folder, storage=recipe.storage)
     claims: dict[str, ClaimScores] = {}
     for name in recipe.unseen_claims:
-        rows = list(source_rows(name, data))
+        rows = list(source_rows(located(name, data)))
         readings = read_pairs(model, [(row["claim"], row["evidence"]) for row in rows], threads=_threads())
         claims[Path(name).name.split(".")[0]] = score_claims(rows, readings)
         report(f"{name}: {claims[Path(name).name.split('.')[0]]}")

@@ -24,7 +24,7 @@ from .sources import (
     sampled,
 )
 from .start import ModelRecipe
-from .written import source_rows
+from .written import source_files, source_rows
 
 _AFTERWARDS = {
     *("averaged", "storage", "checkpoint_seconds", "rank_exponent", "development", "unseen_claims"),
@@ -34,7 +34,7 @@ _AFTERWARDS = {
 
 
 class Source(BaseModel):
-    """One file of the recipe and what is made of it."""
+    """One file of the recipe and what is made of it; a folder stands for each of its files."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -112,17 +112,24 @@ def build_examples(recipe: Recipe, data: Path) -> list[Example]:
     held_out = set(recipe.held_out_titles)
     examples: list[Example] = []
     for source in recipe.sources:
-        rows = [row for row in source_rows(source.path, data) if row.get("title") not in held_out]
-        rows = [relabelled(row, source.labels) for row in rows] if source.labels else rows
-        examples += sampled(map(ROW_KINDS[source.kind], rows), source.limit, rng)
-        if source.negatives:
-            made = same_article_negatives if source.kind == "reading" else rival_evidence
-            examples += made(rows, source.negatives, rng)
-        if source.answers_as_claims:
-            examples += _verifier_examples(rows, source.answers_as_claims, rng)
-        examples += conclusion_examples(rows, source.conclusions, rng) if source.conclusions else []
-        examples += opposite_claims(rows, source.opposites, rng) if source.opposites else []
+        for file in source_files(source.path, data):
+            rows = [row for row in source_rows(file) if row.get("title") not in held_out]
+            examples += _made_of(rows, source, rng)
     rng.shuffle(examples)
+    return examples
+
+
+def _made_of(rows: list[Row], source: Source, rng: random.Random) -> list[Example]:
+    """What `source` asks to be made of the rows of one of its files."""
+    rows = [relabelled(row, source.labels) for row in rows] if source.labels else rows
+    examples = sampled(map(ROW_KINDS[source.kind], rows), source.limit, rng)
+    if source.negatives:
+        made = same_article_negatives if source.kind == "reading" else rival_evidence
+        examples += made(rows, source.negatives, rng)
+    if source.answers_as_claims:
+        examples += _verifier_examples(rows, source.answers_as_claims, rng)
+    examples += conclusion_examples(rows, source.conclusions, rng) if source.conclusions else []
+    examples += opposite_claims(rows, source.opposites, rng) if source.opposites else []
     return examples
 
 

@@ -26,10 +26,15 @@ def located(path: str, data: Path) -> Path:
     return RECIPES / path if path.startswith("./") else data / path
 
 
-def source_rows(path: str, data: Path) -> Iterator[Row]:
-    """The rows of a recipe's file."""
+def source_files(path: str, data: Path) -> list[Path]:
+    """The files that a recipe means by `path`: that one, or those of written claims in the folder of this name."""
     found = located(path, data)
-    return written_rows(found) if found.suffix == ".txt" else read_rows(found)
+    return sorted(found.glob("*.txt")) if found.is_dir() else [found]
+
+
+def source_rows(file: Path) -> Iterator[Row]:
+    """The rows of one of a recipe's files."""
+    return written_rows(file) if file.suffix == ".txt" else read_rows(file)
 
 
 def written_rows(path: Path) -> Iterator[Row]:

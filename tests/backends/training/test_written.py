@@ -8,7 +8,7 @@ import pytest
 
 from slarag.backends.training.recipe import Recipe, build_examples
 from slarag.backends.training.sources import NOT_ENOUGH, REFUTED, SUPPORTED
-from slarag.backends.training.written import RECIPES, source_rows, written_rows
+from slarag.backends.training.written import RECIPES, located, source_rows, written_rows
 from slarag.sla.errors import DataError
 
 BLOCKS = """E: Half of the cups leaked.
@@ -73,11 +73,23 @@ def test_a_recipe_learns_from_them(tmp_path: Path) -> None:
     }
 
 
+def test_a_folder_stands_for_each_of_its_files(tmp_path: Path) -> None:
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    for name, claim in {"one": "Some cups leaked.", "two": "Every cup leaked."}.items():
+        (folder / f"{name}.txt").write_text(f"E: Half of the cups leaked.\nS: {claim}\nN: {claim} Often.\n")
+    (folder / "notes.md").write_text("not a file of claims")
+    recipe = Recipe.model_validate({"sources": [{"path": "pairs", "kind": "claims", "limit": 1}]})
+    examples = build_examples(recipe, tmp_path)
+    assert len(examples) == 2, "the limit is that of a file"
+    assert {example.first.split()[0] for example in examples} == {"Some", "Every"}
+
+
 def test_what_ships_beside_the_recipes_is_whole_and_even(tmp_path: Path) -> None:
     files = sorted((RECIPES / "claims").glob("*.txt"))
     assert files
     for path in files:
-        rows = list(source_rows(f"./claims/{path.name}", tmp_path))
+        rows = list(source_rows(located(f"./claims/{path.name}", tmp_path)))
         assert rows == list(written_rows(path))
         shares = [sum(row["label"] == label for row in rows) / len(rows) for label in {row["label"] for row in rows}]
         assert len(shares) == 3
