@@ -32,6 +32,14 @@ def calibrate(  # noqa: PLR0913 - one parameter an option
     timed: Annotated[
         int, typer.Option(min=1, metavar="N", help="Questions on which every plan is also timed, alone.")
     ] = 4,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Fit the confidence alone, to the confidence questions; the rest stays as in this calibration, a file "
+            "or `shipped`.",
+        ),
+    ] = None,
     feedback: Annotated[
         list[Path] | None,
         typer.Option(metavar="FILE...", help="What Engine.feedback wrote: the confidence is fitted to it as well."),
@@ -45,6 +53,7 @@ def calibrate(  # noqa: PLR0913 - one parameter an option
     """
     from ..evals.calibration import calibrate as measure
     from ..evals.calibration_settings import CalibrationSettings
+    from ..sla.calibration import Calibration
 
     settings = CalibrationSettings(
         data=tuple(data),
@@ -53,6 +62,7 @@ def calibrate(  # noqa: PLR0913 - one parameter an option
         limit=limit,
         confidence_questions=confidence_questions,
         timed=timed,
+        kept=None if keep is None else Calibration.load(None if keep == "shipped" else Path(keep)),
         feedback=tuple(feedback or ()),
         seed=seed,
     )

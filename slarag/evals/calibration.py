@@ -5,31 +5,35 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..feedback import read_feedback
 from ..sla.calibration import Calibration, Source
-from ..sla.calibration_fit import HOLD_OUT, fit_calibration
+from ..sla.calibration_fit import HOLD_OUT, fit_calibration, refit_confidence
 from ..sla.confidence import FEATURES, expected_calibration_error
 from ..sla.errors import ConfigurationError
 from ..sla.folds import folds
 from ..sla.measured_run import MeasuredRun
-from .calibration_data import all_documents, choose_items, choose_others
+from .calibration_bed import Bed, opened
+from .calibration_data import choose
 from .calibration_settings import CalibrationSettings
 from .calibration_stages import measure_further, measure_plans, time_plans
 from .favoured import favoured_plans
 from .formats import Dataset, load_dataset
-from .indexing import build
+from .item import EvalItem
 from .machine import machine
 from .replay import measured_runs
 from .settings import OnProgress, Progress
-from .trials import TimedRun, Trial, TrialLog, TrialRun
+from .trials import TimedRun, Trial, TrialLog
 
 SCHEMA = 1
+_FURTHER = (
+    "half of them over their own passages, half over those of their file, under the plans that the shipped profiles "
+    "get and a few more"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,21 +84,61 @@ async def acalibrate(settings: CalibrationSettings, *, on_progress: OnProgress |
         raise ConfigurationError(f"{str(settings.out)!r} is a folder", remedy="name the file to write with --out")
     feedback = [run for path in settings.feedback for run in read_feedback(path)]
     datasets = [load_dataset(path) for path in settings.data]
-    items = choose_items(datasets, settings)
-    others = choose_others(datasets, settings, items)
+    items, others = choose(datasets, settings)
     log = TrialLog(_claimed(settings, datasets) / "trials.jsonl")
-    async with _opened(datasets, settings, tell) as measured:
-        timed = await time_plans(measured.run, items[: settings.timed], tell)
-        seconds_per_passage = await measured.seconds_per_passage()
-        trials = await measure_plans(measured.run, items, log, settings, tell)
-        found = _Found(trials, [], feedback, timed, seconds_per_passage, measured.usd_per_device_second)
-        favoured = favoured_plans(settings.plans, _fitted(found, settings, datasets)) if others else {}
-        found = replace(found, further=await measure_further(measured.run, others, favoured, log, settings, tell))
-    calibration = _fitted(found, settings, datasets)
+    async with opened(datasets, settings, tell) as bed:
+        at_work = _AtWork(settings, datasets, items, others, feedback, bed, log, tell)
+        calibration = await at_work.calibration()
     calibration.save(settings.out)
     return CalibrationReport(
-        path=settings.out, calibration=calibration, questions=len(items) + len(others), failures=measured.run.failures
+        path=settings.out, calibration=calibration, questions=len(items) + len(others), failures=bed.run.failures
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _AtWork:
+    """A calibration that is being made: every plan on `items`, `others` for the confidence alone."""
+
+    settings: CalibrationSettings
+    datasets: Sequence[Dataset]
+    items: Sequence[EvalItem]
+    others: Sequence[EvalItem]
+    feedback: Sequence[MeasuredRun]
+    bed: Bed
+    log: TrialLog
+    tell: OnProgress
+
+    async def calibration(self) -> Calibration:
+        """The calibration."""
+        kept = self.settings.kept
+        return await (self._measured() if kept is None else self._refitted(kept))
+
+    async def _measured(self) -> Calibration:
+        settings = self.settings
+        timed = await time_plans(self.bed.run, self.items[: settings.timed], self.tell)
+        seconds_per_passage = await self.bed.seconds_per_passage()
+        trials = await measure_plans(self.bed.run, self.items, self.log, settings, self.tell)
+        found = _Found(trials, [], self.feedback, timed, seconds_per_passage, self.bed.usd_per_device_second)
+        if self.others:
+            found = replace(found, further=await self._further(_fitted(found, settings, self.datasets)))
+        return _fitted(found, settings, self.datasets)
+
+    async def _refitted(self, kept: Calibration) -> Calibration:
+        """`kept` with a confidence of its own for the questions."""
+        further = await self._further(kept)
+        told = f" and {len(self.feedback)} answers that were judged by their readers" if self.feedback else ""
+        calibration = refit_confidence(
+            kept,
+            [*measured_runs(further, []), *self.feedback],
+            data=_named(self.datasets),
+            note=f"confidence fitted anew to {len(self.others)} questions{told}, {_FURTHER}",
+        )
+        return replace(calibration, validation={**calibration.validation, **_before("others_ece_before", further)})
+
+    async def _further(self, calibration: Calibration) -> list[Trial]:
+        """Trials on `others` under the plans that they would get by `calibration`, and a few more."""
+        favoured = favoured_plans(self.settings.plans, calibration)
+        return await measure_further(self.bed.run, self.others, favoured, self.log, self.settings, self.tell)
 
 
 def _claimed(settings: CalibrationSettings, datasets: Sequence[Dataset]) -> Path:
@@ -107,6 +151,7 @@ def _claimed(settings: CalibrationSettings, datasets: Sequence[Dataset]) -> Path
         settings.confidence_questions,
         settings.unanswerable_share,
         *FEATURES,
+        *([] if settings.kept is None else [settings.kept.to_json()]),
         *(plan.key for plan in settings.plans),
     ]
     weights = hashlib.sha256((SHIPPED / "reader.safetensors").read_bytes()).hexdigest()
@@ -115,57 +160,10 @@ def _claimed(settings: CalibrationSettings, datasets: Sequence[Dataset]) -> Path
 
 
 @dataclass(frozen=True, slots=True)
-class _Measured:
-    run: TrialRun
-    seconds_per_passage: Callable[[], Any]
-    usd_per_device_second: float
-
-
-@asynccontextmanager
-async def _opened(
-    datasets: Sequence[Dataset], settings: CalibrationSettings, tell: OnProgress
-) -> AsyncGenerator[_Measured]:
-    from ..backends.reader.backend import DEFAULT_PRICE
-    from ..engine import Engine
-    from ..retrievers.embedder import Embedder
-    from ..retrievers.index import IndexRetriever
-    from .memo import MemoReader, MemoRetriever
-
-    folder = build(all_documents(datasets), settings.folder, tell)
-    folders = _own_indexes(datasets, folder, settings, tell)
-    embedder, reader = Embedder(cache_size=0), MemoReader()
-    retriever = IndexRetriever.open(folder, embedder)
-    corpora = {name: IndexRetriever.open(own, embedder) for name, own in folders.items()}
-
-    async def seconds_per_passage() -> float:
-        return (await reader.load()).seconds_per_passage or 0.01
-
-    try:
-        await asyncio.gather(asyncio.to_thread(reader.open), asyncio.to_thread(embedder.encode, ["warm up"]))
-        async with Engine.open(MemoRetriever(retriever, corpora), backend=reader) as engine:
-            run = TrialRun(engine, settings.plans, reader.forget)
-            yield _Measured(run, seconds_per_passage, DEFAULT_PRICE.usd_per_device_second)
-    finally:
-        await reader.aclose()
-        for opened in (retriever, *corpora.values()):
-            await asyncio.to_thread(opened.close)
-
-
-def _own_indexes(
-    datasets: Sequence[Dataset], whole: Path, settings: CalibrationSettings, tell: OnProgress
-) -> dict[str, Path]:
-    """By file name an index over its documents alone, where further questions search; the `whole` one for one file."""
-    if len(datasets) == 1:
-        return {datasets[0].path.name: whole}
-    own = settings.folder / "own"
-    return {dataset.path.name: build(all_documents([dataset]), own / dataset.path.name, tell) for dataset in datasets}
-
-
-@dataclass(frozen=True, slots=True)
 class _Found:
     trials: list[Trial]
     further: list[Trial]
-    feedback: list[MeasuredRun]
+    feedback: Sequence[MeasuredRun]
     timed: list[TimedRun]
     seconds_per_passage: float
     usd_per_device_second: float
@@ -176,7 +174,7 @@ def _fitted(found: _Found, settings: CalibrationSettings, datasets: Sequence[Dat
     source = Source(
         kind="measured",
         description=_description(settings, found),
-        data=tuple(f"{dataset.path.name} (sha256 {dataset.digest[:12]})" for dataset in datasets),
+        data=_named(datasets),
         machine=", ".join(f"{value}" for value in machine().values()),
     )
     calibration = fit_calibration(
@@ -200,10 +198,13 @@ def _description(settings: CalibrationSettings, found: _Found) -> str:
     return (
         f"{len(settings.plans)} plans on {questions} questions, at most {settings.unanswerable_share:.0%} of them "
         f"without an answer (their F1 counts as 0), retrieval over all passages of the files, seed {settings.seed}; "
-        f"confidence fitted to {others} further questions{told} too, half of them over their own passages, half over "
-        "those of their file, under the plans that the shipped profiles get and a few more; latency and device time "
+        f"confidence fitted to {others} further questions{told} too, {_FURTHER}; latency and device time "
         f"from {settings.timed} questions timed alone"
     )
+
+
+def _named(datasets: Sequence[Dataset]) -> tuple[str, ...]:
+    return tuple(f"{dataset.path.name} (sha256 {dataset.digest[:12]})" for dataset in datasets)
 
 
 def _before(name: str, trials: Sequence[Trial]) -> dict[str, float]:

@@ -19,17 +19,26 @@ READING_BLOCK = 7
 ITEM_SEPARATOR = "/"
 
 
-def choose_items(datasets: Sequence[Dataset], settings: CalibrationSettings) -> list[EvalItem]:
-    """Questions with an answer key, taken from the files in turn; few unanswerable ones."""
-    per_file = -(-settings.limit // len(datasets))
-    allowed = round(per_file * settings.unanswerable_share)
-    chosen = _in_turn([_drawn(dataset, per_file, allowed, settings.seed) for dataset in datasets])[: settings.limit]
-    if not chosen:
+def choose(datasets: Sequence[Dataset], settings: CalibrationSettings) -> tuple[list[EvalItem], list[EvalItem]]:
+    """The questions that every plan runs on, none where a calibration is kept, and those for the confidence alone.
+
+    Raises `DataError` without any.
+    """
+    items = choose_items(datasets, settings) if settings.kept is None else []
+    others = choose_others(datasets, settings, items)
+    if not items and not others:
         raise DataError(
             f"no question of {[str(path) for path in settings.data]} has an answer to score",
             remedy="give questions with answers",
         )
-    return chosen
+    return items, others
+
+
+def choose_items(datasets: Sequence[Dataset], settings: CalibrationSettings) -> list[EvalItem]:
+    """Questions with an answer key, taken from the files in turn; few unanswerable ones."""
+    per_file = -(-settings.limit // len(datasets))
+    allowed = round(per_file * settings.unanswerable_share)
+    return _in_turn([_drawn(dataset, per_file, allowed, settings.seed) for dataset in datasets])[: settings.limit]
 
 
 def choose_others(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..sla.calibration import Calibration
 from ..sla.errors import ConfigurationError
 from ..sla.plan import Plan, default_plan_space
 
@@ -20,6 +21,8 @@ class CalibrationSettings:
     confidence_questions: further ones, as the files mix them, that the confidence alone is fitted to; each runs under
     the plans that the shipped profiles would give it, idle and busy, and a few more, half of them over their own
     passages and the others over all passages of their own file.
+    kept: a calibration whose figures of plans stay as they are, while its confidence is fitted anew to the
+    `confidence_questions`; `limit` and `timed` then say nothing.
     feedback: files of `Engine.feedback`, whose answers the confidence is fitted to as well. timed: questions on which
     every plan is also timed, alone and without a memory. concurrency: plans in flight.
     """
@@ -31,6 +34,7 @@ class CalibrationSettings:
     seed: int = 0
     unanswerable_share: float = 0.2
     confidence_questions: int = 240
+    kept: Calibration | None = None
     feedback: tuple[Path, ...] = ()
     timed: int = 4
     concurrency: int = 16
@@ -40,6 +44,10 @@ class CalibrationSettings:
         if not self.data:
             raise ConfigurationError("no question file to calibrate on", remedy="name one with --data")
         self._refuse_equal_names()
+        if self.kept is not None and not self.confidence_questions:
+            raise ConfigurationError(
+                "no question to fit the confidence to", remedy="ask for confidence questions, or keep no calibration"
+            )
         least = min(self.limit - 1, self.timed - 1, self.concurrency - 1, self.confidence_questions)
         if least < 0 or not 0 <= self.unanswerable_share <= 1:
             raise ConfigurationError(

@@ -14,11 +14,12 @@ def measured_runs(trials: Sequence[Trial], timed: Sequence[TimedRun]) -> list[Me
     """Trials with the latency that they would have had alone.
 
     The reader is one thread, so a run takes its own device time and, beside it, what its plan takes anyway: the median
-    of that is taken from the timed runs. Device time is scaled from the trials' shared batches to single questions.
+    of that is taken from the timed runs, and nothing where there are none. Device time is scaled from the trials'
+    shared batches to single questions.
     """
     scale = _device_scale(trials, timed)
     beside = _beside_reading(timed)
-    default = statistics.median(beside.values())
+    default = statistics.median(beside.values()) if beside else 0.0
     return [
         MeasuredRun(
             plan_key=trial.plan_key,

@@ -12,7 +12,7 @@ from .cell_fit import confidence_model, crossed_confidences, measure_cells
 from .folds import folds
 from .measured_run import MeasuredRun
 from .plan import Plan
-from .validation import validate, validate_others
+from .validation import OF_PLANS, validate, validate_others
 
 HOLD_OUT = 4
 """One question in this many is held out for the validation."""
@@ -51,6 +51,26 @@ def fit_calibration(
     if others:
         figures |= validate_others(others, crossed_confidences(others, _telling(runs, others)))
     return replace(_fit(runs, others, by_key, base), validation=figures)
+
+
+def refit_confidence(
+    calibration: Calibration, runs: Sequence[MeasuredRun], *, data: tuple[str, ...], note: str
+) -> Calibration:
+    """`calibration` with a confidence fitted to `runs` alone, validated by fifths of their questions.
+
+    What it was validated by of the former confidence is left out. data, note: of where the runs come from, for the
+    source. No run with an answer raises `CalibrationError`.
+    """
+    if not any(run.features is not None for run in runs):
+        raise CalibrationError("no answer to fit a confidence to", remedy="give questions that the passages answer")
+    source = replace(
+        calibration.source,
+        description=f"{calibration.source.description}; {note}",
+        data=tuple(dict.fromkeys([*calibration.source.data, *data])),
+    )
+    kept = {name: value for name, value in calibration.validation.items() if name in OF_PLANS}
+    figures = kept | validate_others(runs, crossed_confidences(runs))
+    return replace(calibration, source=source, confidence=confidence_model(runs), validation=figures)
 
 
 def _split(runs: Sequence[MeasuredRun]) -> tuple[list[MeasuredRun], list[MeasuredRun]]:

@@ -25,6 +25,11 @@ Vector = npt.NDArray[np.float64]
 THRESHOLD = 0.5
 """The confidence at which the wrong-answer rate is compared."""
 
+OF_PLANS = frozenset(
+    ("questions", "runs", "f1_bias", "f1_mae", "latency_p95_coverage", "latency_high_coverage", "usd_high_coverage")
+)
+"""The figures that the confidence has no part in."""
+
 
 def validate(calibration: Calibration, plans: Mapping[str, Plan], runs: Sequence[MeasuredRun]) -> dict[str, float]:
     """Figures of `calibration` on `runs` (not empty) of other questions.

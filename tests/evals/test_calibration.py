@@ -134,6 +134,10 @@ def test_every_plan_is_measured_with_the_shipped_reader(tmp_path: Path) -> None:
     assert f1_of(again) == f1_of(report)
     assert again.calibration.confidence != report.calibration.confidence
     assert "3 answers that were judged" in again.calibration.source.description
+    anew = calibrate(replace(settings, confidence_questions=8, kept=made)).calibration
+    assert (anew.cells, anew.backoff, anew.seconds_per_passage) == (made.cells, made.backoff, made.seconds_per_passage)
+    assert anew.confidence != made.confidence
+    assert anew.validation["others_questions"] == 8
 
 
 def write_feedback(path: Path) -> Path:
@@ -146,6 +150,13 @@ def write_feedback(path: Path) -> Path:
 
 def f1_of(report: CalibrationReport) -> dict[tuple[str, str], float]:
     return {(cell.plan, cell.intent): cell.f1 for cell in report.calibration.cells}
+
+
+def test_only_a_confidence_needs_further_questions(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="no question to fit the confidence to"):
+        CalibrationSettings(
+            data=(tmp_path / "a.jsonl",), out=tmp_path / "c.json", confidence_questions=0, kept=Calibration.load()
+        )
 
 
 def test_a_calibration_needs_questions_with_answers(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slarag.sla.calibration import Calibration, CalibrationError
-from slarag.sla.calibration_fit import fit_calibration
+from slarag.sla.calibration_fit import fit_calibration, refit_confidence
 from slarag.sla.cell_fit import confidence_model
 from slarag.sla.conditions import Conditions
 from slarag.sla.confidence import ConfidenceModel
@@ -190,6 +190,24 @@ def test_further_questions_validate_the_confidence_that_never_saw_them() -> None
         runs, SPACE, source=MEASURED, seconds_per_passage=SECONDS_PER_PASSAGE, others=lots
     ).validation
     assert blind["others_brier"] >= 0.95 * blind["others_brier_of_mean"]
+
+
+def test_a_confidence_is_fitted_anew_and_the_plans_stay_as_they_were(measured: Calibration) -> None:
+    runs = [replace(run, question_id=f"other {run.question_id}") for run in simulate(SOME[:4], 40, seed=2)]
+    anew = refit_confidence(measured, runs, data=("mine.jsonl",), note="fitted anew")
+    assert (anew.cells, anew.backoff) == (measured.cells, measured.backoff)
+    assert anew.confidence == confidence_model(runs) != measured.confidence
+    assert (anew.validation["others_questions"], anew.validation["others_runs"]) == (40, 160)
+    assert anew.validation["f1_bias"] == measured.validation["f1_bias"]
+    assert "ece" not in anew.validation, "that was the former confidence's"
+    assert anew.source.description.endswith("; fitted anew")
+    assert anew.source.data[-1] == "mine.jsonl"
+
+
+def test_a_confidence_is_not_fitted_to_nothing(measured: Calibration) -> None:
+    mute = [replace(run, features=None, answered=False) for run in simulate(SOME[:1], 3)]
+    with pytest.raises(CalibrationError, match="no answer to fit"):
+        refit_confidence(measured, mute, data=(), note="")
 
 
 def test_the_confidence_is_that_of_further_questions_where_they_are_the_more() -> None:
