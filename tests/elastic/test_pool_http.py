@@ -1,4 +1,4 @@
-"""The pool over HTTP: answers, refusals, resizes and lost workers, on real processes.
+"""The pool over HTTP: answers, refusals and control, on real processes.
 
 One pool serves all tests here; each leaves it working, with two devices.
 """
@@ -7,149 +7,41 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import torch
 
-from slarag.backends.elastic.cluster.options import PoolOptions
 from slarag.backends.elastic.http.app import build_app
 from slarag.backends.elastic.serve.engine import PoolEngine
 from slarag.backends.elastic.serve.sequence import GenerationOptions
 from slarag.backends.pool.conformance import check_driver
 from slarag.backends.pool.driver import HttpPool
 
+from .serving import PROMPTS, expected_answers, generate_all, started
+
 TOKEN = "a-secret"
-PROMPTS = [[11, 200, 37, 5, 301, 90, 17], [44, 256, 8, 63], [9] * 12, [100, 101, 102, 103, 104]]
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
 
 
 @pytest.fixture(scope="module")
 def engine(tiny_folder: Path, runner: asyncio.Runner) -> Generator[PoolEngine]:
-    options = PoolOptions(
-        model=tiny_folder,
-        devices=2,
-        page_bytes=4096,
-        kv_blocks=64,
-        block_tokens=8,
-        max_batch_tokens=32,
-        hang_seconds=20.0,
-    )
-    made = runner.run(PoolEngine.start(options, max_waiting=16))
+    made = runner.run(started(tiny_folder))
     yield made
     runner.run(made.aclose())
+
+
+@pytest.fixture(scope="module")
+def expected(tiny_folder: Path) -> list[list[int]]:
+    return expected_answers(tiny_folder)
 
 
 @pytest.fixture(scope="module")
 def client(engine: PoolEngine) -> httpx.AsyncClient:
     app = build_app(engine, model="tiny", token=TOKEN)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://pool")
-
-
-def expected_tokens(folder: Path, prompt: list[int], count: int) -> list[int]:
-    from transformers import Qwen3MoeForCausalLM
-
-    model = Qwen3MoeForCausalLM.from_pretrained(folder).eval()
-    tokens = list(prompt)
-    with torch.inference_mode():
-        for _ in range(count):
-            tokens.append(int(model(torch.tensor([tokens])).logits[0, -1].argmax()))
-    return tokens[len(prompt) :]
-
-
-@pytest.fixture(scope="module")
-def expected(tiny_folder: Path) -> list[list[int]]:
-    return [expected_tokens(tiny_folder, prompt, 24) for prompt in PROMPTS]
-
-
-async def generate(engine: PoolEngine, prompt: list[int], **options: Any) -> tuple[list[int], str | None]:
-    sequence = engine.submit(prompt, GenerationOptions(**options))
-    outputs = [output async for output in engine.outputs_of(sequence)]
-    return [output.token for output in outputs if output.token is not None], outputs[-1].finish
-
-
-async def generate_all(engine: PoolEngine, count: int = 24) -> list[list[int]]:
-    found = await asyncio.gather(*(generate(engine, prompt, max_tokens=count) for prompt in PROMPTS))
-    assert {finish for _, finish in found} == {"length"}
-    return [tokens for tokens, _ in found]
-
-
-def test_greedy_answers_are_those_of_transformers(
-    engine: PoolEngine, runner: asyncio.Runner, expected: list[list[int]]
-) -> None:
-    assert runner.run(generate_all(engine)) == expected
-    # Again, now from shared prefixes.
-    assert runner.run(generate_all(engine)) == expected
-    assert engine.metrics.cached_tokens > 0
-
-
-def test_routing_counts_every_choice_of_every_token(engine: PoolEngine, runner: asyncio.Runner) -> None:
-    async def use() -> None:
-        before = await engine.routing_counts()
-        await generate(engine, [251, 252, 253], max_tokens=5)
-        counts = (await engine.routing_counts()) - before
-        config = engine.cluster.layout.config
-        assert counts.shape == (len(config.sparse_layers), config.num_experts)
-        # Three tokens of the prompt and four of the answer; the fifth is chosen and never computed.
-        assert (counts.sum(axis=1) == 7 * config.experts_per_token).all()
-
-    runner.run(use())
-
-
-def test_greedy_answers_do_not_notice_resizes(
-    engine: PoolEngine, runner: asyncio.Runner, expected: list[list[int]]
-) -> None:
-    async def use() -> None:
-        for size in (3, 1, 2):
-            running = asyncio.create_task(generate_all(engine))
-            await asyncio.sleep(0)
-            status = await engine.resize(size, operation_id=f"to-{size}")
-            assert (status.phase, status.target, engine.size) == ("completed", size, size)
-            assert status.bytes_moved == status.bytes_lower_bound
-            assert await running == expected
-
-    runner.run(use())
-
-
-def test_running_answers_are_carried_with_their_blocks(
-    engine: PoolEngine, runner: asyncio.Runner, expected: list[list[int]]
-) -> None:
-    async def use() -> None:
-        sequences = [engine.submit(prompt, GenerationOptions(max_tokens=24)) for prompt in PROMPTS]
-        while any(sequence.answer_tokens < 3 for sequence in sequences):  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
-        computed_before = engine.metrics.time_to_first_token.counts.copy()
-        await engine.resize(1)
-        for sequence, tokens in zip(sequences, expected, strict=True):
-            found = [output.token async for output in engine.outputs_of(sequence)]
-            assert found == tokens
-        assert engine.metrics.time_to_first_token.counts == computed_before
-        await engine.resize(2)
-
-    runner.run(use())
-
-
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-def test_answers_survive_lost_workers(
-    engine: PoolEngine, runner: asyncio.Runner, expected: list[list[int]], how: signal.Signals
-) -> None:
-    async def use() -> None:
-        before = engine.cluster.replaced
-        for device in list(engine.cluster.devices.values()):
-            running = asyncio.create_task(generate_all(engine))
-            await asyncio.sleep(0.02)
-            assert device.worker is not None
-            os.kill(device.worker.pid, how)
-            assert await running == expected
-            await asyncio.gather(*(other.serving.wait() for other in engine.cluster.devices.values()))
-        assert engine.cluster.replaced >= before + 1
-
-    runner.run(use())
 
 
 def test_a_rolled_back_resize_says_so_and_serving_goes_on(
@@ -362,31 +254,6 @@ def test_a_request_is_taken_whole_or_leaves_no_trace(
                 pass
         assert sum(engine.metrics.finished.values()) == finished + 140
         assert engine.metrics.prompt_tokens == tokens + 140
-
-    runner.run(use())
-
-
-def test_a_deadline_does_not_outlive_its_answer(engine: PoolEngine, runner: asyncio.Runner) -> None:
-    async def use() -> None:
-        deadline = asyncio.get_running_loop().time() + 3600
-        sequence = engine.submit([1, 2], GenerationOptions(max_tokens=1, deadline=deadline))
-        assert [output.finish async for output in engine.outputs_of(sequence)] == ["length"]
-        assert sequence.timer is not None
-        assert sequence.timer.cancelled()
-
-    runner.run(use())
-
-
-def test_leaving_early_frees_what_was_held(engine: PoolEngine, runner: asyncio.Runner) -> None:
-    async def use() -> None:
-        sequence = engine.submit([1, 2, 3], GenerationOptions(max_tokens=400))
-        outputs = engine.outputs_of(sequence)
-        await anext(outputs)
-        await outputs.aclose()
-        assert sequence.finish == "cancelled"
-        while engine.running or engine.waiting:  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
-        assert engine.cache_used == 0
 
     runner.run(use())
 
