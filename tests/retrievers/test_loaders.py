@@ -150,6 +150,7 @@ BAD_FILES = {
     "deep.html": b"<div>" * 3000 + b"hello",
     "binary.html": b"<html>\x00\x00</html>",
     "cut.jsonl.gz": gzip.compress(b'{"text": "Body"}\n' * 1000)[:40],
+    "empty.jsonl": b"\n",
     "questions.jsonl": b'{"id": 1, "question": "Where is the text?"}\n',
 }
 

@@ -93,12 +93,18 @@ class Corpus:
 
     def _loaded(self, file: SourceFile) -> Iterator[Loaded | Refused]:
         """What the file's loader gives, to its end or to where it fails."""
+        is_empty = True
         try:
-            yield from _loader(file.path)(file.path)
+            for loaded in _loader(file.path)(file.path):
+                is_empty = False
+                yield loaded
         except CorpusError as error:
             if self._strict:
                 raise CorpusError(f"{str(file.path)!r} {error.message}", remedy=error.remedy) from None
             self.skip(str(file.path), str(error))
+        else:
+            if is_empty:
+                self.skip(str(file.path), "holds no document")
 
     def _refuse_all(self) -> None:
         first = self.skipped[0]
