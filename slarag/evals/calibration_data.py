@@ -44,10 +44,10 @@ def choose_items(datasets: Sequence[Dataset], settings: CalibrationSettings) -> 
 def choose_others(
     datasets: Sequence[Dataset], settings: CalibrationSettings, without: Sequence[EvalItem]
 ) -> list[EvalItem]:
-    """Further questions with an answer key, as the files mix them."""
+    """Further questions with an answer key, from the files in turn; those that have more fill up what others lack."""
     taken = {item.item_id for item in without}
     count = settings.confidence_questions
-    per_file = -(-count // len(datasets)) + len(taken)
+    per_file = count + len(taken)
     rows = [_drawn(dataset, per_file, per_file, settings.seed) for dataset in datasets]
     return _in_turn([[item for item in row if item.item_id not in taken] for row in rows])[:count]
 

@@ -18,7 +18,7 @@ class CalibrationSettings:
     out: the calibration file to write.
     work: folder for the index and the trials, from which an interrupted calibration goes on; beside `out` by default.
     limit: questions, spread evenly over the files and drawn by `seed`. unanswerable_share: at most this share of them.
-    confidence_questions: further ones, as the files mix them, that the confidence alone is fitted to; each runs under
+    confidence_questions: further ones, from the files in turn, that the confidence alone is fitted to; each runs under
     the plans that the shipped profiles would give it, idle and busy, and a few more, half of them over their own
     passages and the others over all passages of their own file.
     kept: a calibration whose figures of plans stay as they are, while its confidence is fitted anew to the

@@ -76,6 +76,13 @@ def test_further_questions_are_others_and_go_through_all_plans(tmp_path: Path) -
     assert {plan.key for at in range(40) for plan in plans_for(at, space)} == {plan.key for plan in space}
 
 
+def test_a_longer_file_fills_up_what_a_shorter_one_lacks(tmp_path: Path) -> None:
+    files = (write_rows(tmp_path / "a.jsonl", 30, 0), write_rows(tmp_path / "b.jsonl", 4, 0))
+    settings = CalibrationSettings(data=files, out=tmp_path / "c.json", confidence_questions=20)
+    others = choose_others([load_dataset(path) for path in files], settings, [])
+    assert [item.item_id.split("/")[0] for item in others] == ["a.jsonl", "b.jsonl"] * 4 + ["a.jsonl"] * 12
+
+
 def test_a_run_takes_its_reading_and_what_its_plan_takes_anyway() -> None:
     trials = [trial("p", "1", 0.1), trial("p", "2", 0.3), trial("other", "2", 0.1)]
     # Alone, reading took twice as long as in shared batches, and 20 ms went elsewhere.
