@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeGuard, cast
 
 from .backends.protocol import AnswerRequest, Backend
 from .loop import run_apart
-from .parts import Classifier, Closer, Parts
+from .parts import Classifier, Closer, Parts, close_all
 from .retrievers.protocol import PassageRetriever
 from .sla.calibration import Calibration
 from .sla.errors import ConfigurationError
@@ -57,23 +57,21 @@ def open_parts(
         _tell_of_another_embedder(parts)
         return parts
     except BaseException:
-        run_apart(_close(closers))
+        run_apart(close_all(closers))
         raise
 
 
 def _plan_space(backends: Sequence[Backend]) -> tuple[Plan, ...]:
-    """The plans that these backends can run: a jury needs models that judge one another's answers, a compute budget
-    one that keeps to it.
+    """The plans that these backends can run: a support check needs a model that judges claims, a jury models that judge
+    one another's answers, a compute budget models that keep to it.
     """
     judges = sum("verify" in backend.capabilities for backend in backends)
     spares = all(getattr(backend, "reads_within_budget", False) for backend in backends)
-    plans = (*default_plan_space(), *jury_plans(judges))
-    return plans if spares else tuple(plan for plan in plans if plan.compute_budget == 1)
-
-
-async def _close(closers: list[Closer]) -> None:
-    for close in reversed(closers):
-        await close()
+    return tuple(
+        plan
+        for plan in (*default_plan_space(), *jury_plans(judges))
+        if (spares or plan.compute_budget == 1) and (judges or plan.verification != "support")
+    )
 
 
 def _retriever(given: str | Path | PassageRetriever | BaseRetriever, closers: list[Closer]) -> PassageRetriever:

@@ -57,7 +57,7 @@ def read_feedback(path: Path) -> list[MeasuredRun]:
     Answers without features, where nothing was found, are left out: there was no confidence to be right or wrong.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a UTF-8 text file"
         raise DataError(f"feedback {str(path)!r} cannot be read: {reason}", remedy="check the path") from None

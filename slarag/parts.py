@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol, TypeAlias
@@ -86,8 +86,8 @@ class Parts:
             now = Conditions(
                 waiting=load.waiting,
                 running=load.running,
-                devices=load.devices,
-                seconds_per_passage=load.seconds_per_passage,
+                devices=max(1, load.devices),  # a pool that sleeps wakes one for the question
+                seconds_per_passage=load.seconds_per_passage or None,
             )
         except Exception:  # noqa: BLE001 - a backend that cannot tell its load can still answer
             return self._last_known()
@@ -101,8 +101,14 @@ class Parts:
 
     async def aclose(self) -> None:
         """Close what the engine opened; twice is fine."""
-        while self.closers:
-            await self.closers.pop()()
+        await close_all(self.closers)
+
+
+async def close_all(closers: list[Closer]) -> None:
+    """Call and take out all `closers`, the last first, also when one of them fails; raises the last failure."""
+    async with AsyncExitStack() as stack:
+        while closers:
+            stack.push_async_callback(closers.pop(0))
 
 
 @contextmanager

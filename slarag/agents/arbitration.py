@@ -60,7 +60,10 @@ def settle(arbitration: Arbitration, readings: Sequence[Reading]) -> Settlement:
 
 
 def suffices(arbitration: Arbitration, replicas: int) -> Callable[[Sequence[Reading]], bool]:
-    """The rule that ends a race of `replicas`: no reading still to come can change the winner."""
+    """The rule that ends a race of `replicas`: no reading still to come can change the winner.
+
+    A jury is not asked where most readings agree.
+    """
 
     def rule(readings: Sequence[Reading]) -> bool:
         answered = [reading for reading in sorted(readings, key=_replica) if reading.best is not None]

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
+from ..backends.cost import Cost
 from ..backends.protocol import AnswerRequest, AnswerResult, Backend, VerifyRequest, VerifyResult
 from ..sla.budget import Budget
 from ..sla.errors import BackendError, BackendTimeoutError, CostCapError, SlaragError, UnpricedCallError
@@ -16,7 +17,7 @@ _UNSAID = object()
 
 
 class Models:
-    """Calls backends and charges what they cost.
+    """Calls backends and charges what they cost, a reply that could not be used included.
 
     The call that passes the cap still gives its result, because it is paid for; every later one raises `CostCapError`.
     """
@@ -67,9 +68,15 @@ class Models:
         if (refusal := self._refusal()) is not None:
             work.close()
             raise refusal
-        result = await _guarded(backend, task, work, stop)
+        what = f"{backend.name}.{task}"
+        try:
+            result = await _guarded(backend, task, work, stop)
+        except BackendError as error:
+            if (cost := Cost.of_failure(error)) is not None:
+                self._charge(what, cost)
+            raise
         if result is not None:
-            self._charge(f"{backend.name}.{task}", result)
+            self._charge(what, Cost(result.usage, result.usd))
         return result
 
     def _refusal(self) -> SlaragError | None:
@@ -78,10 +85,10 @@ class Models:
             return BackendTimeoutError("the deadline passed before the call")
         return self.capped
 
-    def _charge(self, what: str, result: AnswerResult | VerifyResult) -> None:
+    def _charge(self, what: str, cost: Cost) -> None:
         try:
-            usage = result.usage
-            self._budget.charge(what, result.usd, usage.device_seconds, reused_readings=usage.reused_readings)
+            usage = cost.usage
+            self._budget.charge(what, cost.usd, usage.device_seconds, reused_readings=usage.reused_readings)
         except CostCapError as error:
             self.capped = error
 

@@ -8,13 +8,12 @@ from itertools import chain, zip_longest
 
 from ..sla.errors import RunError, SlaragError
 from ..sla.evidence import Passage
+from ..sla.work import RERANK_WIDTH
 from .branch import HasContext, finish, is_over, passages_of
 from .context import RunContext
 from .events import PassagesEvent
 from .state import QueryState
 from .text import follow_up
-
-RERANK_WIDTH = 3
 
 
 class Retriever:

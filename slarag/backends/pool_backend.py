@@ -220,7 +220,11 @@ def _compute(request: AnswerRequest | VerifyRequest) -> dict[str, float]:
 
 def _usage_of(reply: Mapping[str, Any]) -> Usage:
     usage = cast("Mapping[str, Any]", reply["usage"])
-    return Usage(input_tokens=_new_tokens(usage), device_seconds=float(usage["device_seconds"]))
+    return Usage(
+        input_tokens=_new_tokens(usage),
+        device_seconds=float(usage["device_seconds"]),
+        reused_readings=int(usage.get("cached_readings", 0)),
+    )
 
 
 def _new_tokens(usage: Mapping[str, Any]) -> int:

@@ -177,11 +177,11 @@ def scale(
 
 
 def _look(client: PoolClient, objectives: dict[str, float], before: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
-    from .pool_view import share_within
+    from ..backends.pool.prometheus import Samples
 
     names = {"ttft": "vllm:time_to_first_token_seconds", "itl": "vllm:inter_token_latency_seconds"}
-    pool, page = client.pool(), client.metrics()
-    shares = {name: share_within(page, names[name], ms / 1000, before) for name, ms in objectives.items()}
+    pool, now, then = client.pool(), Samples.read(client.metrics()), Samples.read(before)
+    shares = {name: now.share_within(then, names[name], ms / 1000) for name, ms in objectives.items()}
     attainment = {name: {"objective_ms": objectives[name], "share": share} for name, share in shares.items()}
     return pool, attainment
 

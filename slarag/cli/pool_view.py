@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,11 +10,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-_BUCKET = re.compile(r'^(\S+)_bucket\{[^}]*le="([^"]+)"[^}]*\} (\S+)$', re.MULTILINE)
 _SHOWN_RESIZES = 5
 _MIB = 1 << 20
-Buckets = dict[float, float]
-"""Cumulative counts by upper bound, seconds."""
 
 
 def status_view(pool: dict[str, Any], attainment: dict[str, Any]) -> tuple[RenderableType, ...]:
@@ -25,31 +20,6 @@ def status_view(pool: dict[str, Any], attainment: dict[str, Any]) -> tuple[Rende
     autoscale = pool.get("autoscale")
     sized = (_autoscale(autoscale),) if autoscale else ()
     return (_headline(pool, attainment), _devices(pool["workers"]), resizes, *sized)
-
-
-def share_within(page: str, name: str, seconds: float, before: str = "") -> float | None:
-    """Share of a histogram's observations up to `seconds`; since the earlier page `before`, where one is given.
-
-    Between two bounds it is interpolated; None when nothing was observed.
-    """
-    now, then = _buckets(page, name), _buckets(before, name)
-    counts = {bound: count - then.get(bound, 0.0) for bound, count in now.items()}
-    total = counts.get(math.inf, 0.0)
-    return None if total <= 0 else min(1.0, _count_up_to(counts, seconds) / total)
-
-
-def _buckets(page: str, name: str) -> Buckets:
-    return {float(bound): float(count) for found, bound, count in _BUCKET.findall(page) if found == name}
-
-
-def _count_up_to(counts: Buckets, seconds: float) -> float:
-    low, low_count = 0.0, 0.0
-    for bound, count in sorted(counts.items()):
-        if bound > seconds:
-            part = 0.0 if math.isinf(bound) else (seconds - low) / (bound - low)
-            return low_count + part * (count - low_count)
-        low, low_count = bound, count
-    return low_count
 
 
 def _headline(pool: dict[str, Any], attainment: dict[str, Any]) -> str:

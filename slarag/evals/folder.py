@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
+from ..sla.atomic import write_atomically
 from ..sla.errors import ConfigurationError, DataError, StorageError
 from .outcome import Measurement, Outcome, outcome_from_dict
 
@@ -36,7 +37,7 @@ class RunFolder:
         held = self._held()
         self._refuse_other(held, fingerprint)
         merged = {name: _merged(held.get(name), value) for name, value in fingerprint.items()}
-        write_text(self.path / SETTINGS, json.dumps(merged, indent=2, sort_keys=True) + "\n")
+        write_atomically(self.path / SETTINGS, json.dumps(merged, indent=2, sort_keys=True) + "\n")
 
     def outcomes(self) -> list[Outcome]:
         """The outcomes so far; of several for one question and profile the last one counts."""
@@ -47,7 +48,7 @@ class RunFolder:
         """Write one outcome through to the file; raises `StorageError` when the disk refuses."""
         try:
             if self._lines is None:
-                self._lines = self._reopened()
+                self._lines = reopened(self.path / ITEMS)
             self._lines.write(json.dumps(outcome.to_dict(), ensure_ascii=False) + "\n")
             self._lines.flush()
         except OSError as error:
@@ -65,14 +66,6 @@ class RunFolder:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def _reopened(self) -> TextIO:
-        path = self.path / ITEMS
-        cut = path.is_file() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
-        lines = path.open("a", encoding="utf-8")
-        if cut:
-            lines.write("\n")
-        return lines
-
     def _held(self) -> dict[str, Any]:
         """What the folder was claimed with; empty while nothing is measured, for then no other call contradicts it."""
         measured = any(isinstance(outcome, Measurement) for outcome in read_outcomes(self.path))
@@ -88,6 +81,15 @@ class RunFolder:
                 f"{self.path} holds an evaluation with {name} {held.get(name)!r}, not {wanted.get(name)!r}",
                 remedy="give another --out, or remove that folder",
             )
+
+
+def reopened(path: Path) -> TextIO:
+    """A file of lines, open for more; a last line that was cut short is ended first."""
+    cut = path.is_file() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
+    lines = path.open("a", encoding="utf-8")
+    if cut:
+        lines.write("\n")
+    return lines
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -121,17 +123,6 @@ def read_outcomes(folder: Path) -> Iterator[Outcome]:
                 f"{path}, line {number}: not an outcome of this version ({error})",
                 remedy="evaluate again into a new --out",
             ) from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole, moved into place; raises `StorageError` when the disk refuses."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise refused(path, error) from error
 
 
 def refused(path: Path, error: OSError) -> StorageError:

@@ -7,10 +7,11 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..sla.atomic import write_atomically
 from ..sla.errors import ConfigurationError, RunError
 from ..sla.profile import Profile, load_profile
 from .asking import Asker, Asks
-from .folder import PAGE, REPORT, RunFolder, write_text
+from .folder import PAGE, REPORT, RunFolder
 from .formats import Dataset, load_dataset
 from .item import EvalItem
 from .opening import opened
@@ -128,8 +129,8 @@ def _write(settings: EvalSettings, report: Report, outcomes: Sequence[Outcome]) 
             f"all {len(outcomes)} questions failed, the first with {first.code}: {first.message}",
             remedy=f"remove the cause and run it again; the outcomes are in {settings.out}",
         )
-    write_text(settings.out / REPORT, json.dumps(report.to_dict(), indent=1) + "\n")
-    write_text(settings.out / PAGE, page(report, measured))
+    write_atomically(settings.out / REPORT, json.dumps(report.to_dict(), indent=1) + "\n")
+    write_atomically(settings.out / PAGE, page(report, measured))
 
 
 def _silent(progress: Progress) -> None:

@@ -17,7 +17,7 @@ from ..sla.evidence import Passage
 from ..sla.intents import Intent, IntentPrediction
 from ..sla.plan import Plan
 from ..sla.profile import Profile
-from .folder import refused
+from .folder import refused, reopened
 from .item import EvalItem
 from .memo import Memory, remembering
 from .scoring import score
@@ -181,7 +181,7 @@ class TrialLog:
         line = json.dumps({"item_id": item_id, "trials": [trial.to_dict() for trial in trials]})
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("a", encoding="utf-8") as lines:
+            with reopened(self._path) as lines:
                 lines.write(f"{line}\n")
         except OSError as error:
             raise refused(self._path, error) from error

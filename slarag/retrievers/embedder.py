@@ -94,11 +94,15 @@ class Embedder:
         return future
 
     def _drain(self) -> None:
-        while batch := self._take():
-            self._run(batch)
+        while (batch := self._take()) is not None:
+            if batch:
+                self._run(batch)
 
-    def _take(self) -> list[tuple[str, _Waiting]]:
+    def _take(self) -> list[tuple[str, _Waiting]] | None:
+        """The next batch without what was cancelled, which may be all of it; None when nothing waits."""
         with self._lock:
+            if not self._queue:
+                return None
             taken, self._queue = self._queue[: self._max_batch], self._queue[self._max_batch :]
         return [(question, future) for question, future in taken if future.set_running_or_notify_cancel()]
 

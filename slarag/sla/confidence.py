@@ -97,14 +97,6 @@ class ConfidenceFeatures:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ConfidenceRow:
-    """One answered question: what was known, and whether the answer was right."""
-
-    features: ConfidenceFeatures
-    correct: bool
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class ConfidenceModel:
     """Weights over `FEATURES` for every group measured, for all others those of `shared`; then `curve`."""
 
@@ -140,14 +132,12 @@ PRIOR = ConfidenceModel(shared=(0.0, 0.7, 0.5, -0.2, 0.5, 1.0, -2.0, -0.5, 0.0, 
 """A guess for use before anything has been measured."""
 
 
-def fit_confidence(
-    rows: Iterable[ConfidenceRow | tuple[ConfidenceFeatures, bool]], *, ridge: float = 4.0
-) -> ConfidenceModel:
-    """Fit a model to answered questions; with no rows the result is `PRIOR`.
+def fit_confidence(rows: Iterable[tuple[ConfidenceFeatures, bool]], *, ridge: float = 4.0) -> ConfidenceModel:
+    """Fit a model to answered questions, each with whether it was right; with no rows the result is `PRIOR`.
 
     ridge: how many units of information the prior weighs (the shared fit for each group, `PRIOR` for the shared fit).
     """
-    pairs = [(row.features, row.correct) if isinstance(row, ConfidenceRow) else row for row in rows]
+    pairs = list(rows)
     if not pairs:
         return PRIOR
     x = np.stack([features.vector() for features, _ in pairs])

@@ -70,10 +70,15 @@ class Plan:
             raise PlanError(
                 f"arbitration {self.arbitration!r} needs more than one replica", remedy="set replicas to 2 or more"
             )
+        if self.hops > 1 and self.passages == 1 and not self.rerank:
+            raise PlanError(
+                f"hops {self.hops} needs more than one passage: nothing that a later hop finds would be read",
+                remedy="set passages to 2 or more, rerank, or hops to 1",
+            )
 
     @property
     def key(self) -> str:
-        """A short stable name, such as `hybrid-p4-r1-h1`; equal plans have equal keys."""
+        """A short stable name, such as `hybrid-p4-h1-span`; equal plans have equal keys."""
         rerank = "-rerank" if self.rerank else ""
         settled = f"-x{self.replicas}{self.arbitration}" if self.replicas > 1 else ""
         more = f"-e{self.escalations}" if self.escalations else ""
@@ -133,6 +138,8 @@ def _single_plans() -> Iterator[Plan]:
     for method, passages, rerank, hops, check in product(
         methods, (1, 3, 6, 12), (False, True), (1, 2), ("span", "support")
     ):
+        if hops > 1 and passages == 1 and not rerank:
+            continue
         yield Plan(retrieval=method, passages=passages, rerank=rerank, hops=hops, verification=check)
 
 

@@ -41,8 +41,3 @@ def calls(plan: Plan) -> int:
 def size(plan: Plan) -> float:
     """What orders plans by how much they do: readings first, then retrieval rounds."""
     return work(plan) + _HOP * (plan.hops - 1)
-
-
-def is_larger(plan: Plan, than: Plan) -> bool:
-    """Whether `plan` does strictly more than `than`; a strict order."""
-    return size(plan) > size(than)

@@ -23,6 +23,7 @@ from slarag.sla.evidence import Span
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 SMALL = EncoderConfig(num_layers=2, intermediate_size=1024)
+NOTHING: dict[str, Any] = {"readings": (), "tokens": 0, "cached_tokens": 0, "cached_readings": 0, "device_seconds": 0.0}
 FORMS = {
     "ours": dynamic_config(SMALL, group=1, experts=2, skip="layer"),
     "dlo": dynamic_config(SMALL, group=2, skip="feed_forward"),
@@ -158,10 +159,10 @@ def test_an_answer_under_load_is_valid_when_it_stands_where_it_says(
     script = _script("brown_out", monkeypatch)
     where = tuple(Span(passage_id="0", start=start, end=end) for start, end in spans)
     combined = Combined((Candidate(text=text, spans=where, probability=0.5),), 0.5, {})
-    answered = Answered(combined=combined, readings=(), tokens=0, cached_tokens=0, device_seconds=0.0)
+    answered = Answered(combined=combined, **NOTHING)
     assert script._is_valid(answered, "Found by Lassell, as LASSELL said.") is valid
 
 
 def test_no_answer_under_load_is_not_a_valid_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    none = Answered(combined=Combined((), 1.0, {}), readings=(), tokens=0, cached_tokens=0, device_seconds=0.0)
+    none = Answered(combined=Combined((), 1.0, {}), **NOTHING)
     assert not _script("brown_out", monkeypatch)._is_valid(none, "Found by Lassell.")

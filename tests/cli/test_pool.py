@@ -11,13 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from slarag.backends.elastic.models.config import Qwen3MoeConfig
 from slarag.backends.elastic.models.random_model import make_random_model
-from slarag.backends.elastic.serve.metrics import Histogram
-from slarag.cli.pool_view import share_within, status_view
+from slarag.cli.pool_view import status_view
 from slarag.cli.streams import show
 from tests.cli.conftest import Cli
 
@@ -43,34 +40,6 @@ POOL: dict[str, Any] = {
          "bytes_lower_bound": 0, "error": "no memory"},
     ],
 }  # fmt: skip
-
-
-def page(seconds: list[float]) -> str:
-    histogram = Histogram()
-    for each in seconds:
-        histogram.observe(each)
-    return "\n".join(histogram.lines(NAME))
-
-
-@given(st.lists(st.floats(0, 100), max_size=50), st.sampled_from([0.01, 0.1, 1.0, 10.0, 40.0]))
-def test_attainment_at_a_bound_is_the_share_within_it(seconds: list[float], bound: float) -> None:
-    share = share_within(page(seconds), NAME, bound)
-    if seconds:
-        assert share == pytest.approx(sum(each <= bound for each in seconds) / len(seconds))
-    else:
-        assert share is None
-
-
-@given(st.lists(st.floats(0, 100), min_size=1, max_size=50), st.floats(0, 200), st.floats(0, 200))
-def test_a_looser_objective_is_attained_no_less(seconds: list[float], one: float, other: float) -> None:
-    low, high = [share_within(page(seconds), NAME, bound) or 0.0 for bound in sorted((one, other))]
-    assert 0 <= low <= high <= 1
-
-
-def test_attainment_since_an_earlier_look_leaves_out_what_was_before() -> None:
-    before, now = page([5.0, 5.0]), page([5.0, 5.0, 0.001])
-    assert share_within(now, NAME, 1.0, before) == 1.0
-    assert share_within(before, NAME, 1.0, before) is None
 
 
 def test_the_view_shows_queue_memory_experts_attainment_and_resizes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -51,6 +52,11 @@ async def until(is_so: Callable[[], bool]) -> None:
 def workers(engine: PoolEngine) -> list[int]:
     """The processes of the workers that devices have."""
     return [device.worker.pid for device in engine.cluster.devices.values() if device.worker is not None]
+
+
+def children() -> set[int]:
+    """The processes that this one started."""
+    return {int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
 
 
 def run(work: Awaitable[None]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from slarag.backends.elastic.errors import ResizeError
 from slarag.backends.elastic.serve.engine import PoolEngine
 
-from .pools import PATIENCE_S, generate_all, pool, until, workers
+from .pools import PATIENCE_S, children, generate_all, pool, until, workers
 
 ROUNDS = int(os.environ.get("SLARAG_LEAK_ROUNDS", "4"))
 ANONYMOUS_GROWTH_BYTES = 48 << 20
@@ -24,10 +24,6 @@ QUIET_S = 2.0
 
 def open_files(pid: int | str = "self") -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
-
-
-def children() -> set[int]:
-    return {int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
 
 
 def arena_bytes(engine: PoolEngine) -> int:

@@ -20,6 +20,7 @@ from slarag.backends.elastic.models.operations import Operations
 from slarag.backends.elastic.models.paged import Batch, PagedKV, Segment
 from slarag.backends.elastic.models.qwen3_moe import Qwen3Moe, load_shared
 from slarag.backends.elastic.models.random_model import make_random_model, make_tokenizer
+from slarag.backends.elastic.serve.tokenizer import PoolTokenizer
 
 from .conftest import TINY
 
@@ -131,6 +132,33 @@ def test_what_is_not_served_is_refused_by_name(tmp_path: Path) -> None:
             Qwen3MoeConfig.from_folder(tmp_path)
     with pytest.raises(CheckpointError, match=r"config\.json"):
         Qwen3MoeConfig.from_folder(tmp_path / "missing")
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(CheckpointError, match="not an object"):
+        Qwen3MoeConfig.from_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("model.safetensors.index.json", "{}"),
+        ("model-00001.safetensors", f"{chr(2)}{chr(0) * 7}[]"),
+        ("tokenizer.json", "{}"),
+        ("tokenizer_config.json", "{oops"),
+        ("chat_template.jinja", "{% for %}"),
+    ],
+)
+def test_a_damaged_file_of_a_model_is_named(tiny_folder: Path, tmp_path: Path, name: str, content: str) -> None:
+    for file in tiny_folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    make_tokenizer(tmp_path)
+    (tmp_path / name).write_text(content)
+
+    def open_all() -> None:
+        Checkpoint.open(tmp_path)
+        PoolTokenizer.open(tmp_path)
+
+    with pytest.raises(CheckpointError, match="cannot read"):
+        open_all()
 
 
 def test_weights_of_another_shape_are_refused(tiny_folder: Path) -> None:

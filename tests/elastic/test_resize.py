@@ -15,7 +15,7 @@ from slarag.backends.elastic.errors import MemoryServiceError, ResizeError
 from slarag.backends.elastic.memory.client import MemoryClient, MemoryProcess
 from slarag.backends.elastic.serve.engine import PoolEngine
 
-from .pools import generate_all, pool, until
+from .pools import children, generate_all, pool, until
 
 
 async def used_bytes(cluster: Cluster) -> dict[str, int]:
@@ -110,3 +110,28 @@ def test_a_line_answers_in_order_and_refuses_typed() -> None:
         asyncio.run(use(memory.client))
     finally:
         memory.close()
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.05, 0.2])
+def test_a_pool_that_is_closed_during_a_resize_ends_it_first(tiny_folder: Path, delay_s: float) -> None:
+    async def use() -> None:
+        before = children()
+        async with pool(tiny_folder, devices=1, standbys=0) as engine:
+            resize = asyncio.create_task(engine.resize(2))
+            await asyncio.sleep(delay_s)
+            await engine.aclose()
+            assert (await resize).phase == "completed"
+        assert children() == before
+
+    asyncio.run(use())
+
+
+def test_an_operation_that_had_nothing_to_do_is_not_done_again_either(tiny_folder: Path) -> None:
+    async def use() -> None:
+        async with pool(tiny_folder) as engine:
+            first = await engine.resize(2, operation_id="one")
+            await engine.resize(1, operation_id="two")
+            assert await engine.resize(2, operation_id="one") == first
+            assert engine.size == 1
+
+    asyncio.run(use())

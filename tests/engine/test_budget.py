@@ -17,12 +17,13 @@ from pydantic import PrivateAttr
 from rich.console import Console, RenderableType
 
 from slarag.backends.chat import ChatBackend
+from slarag.backends.protocol import Usage
 from slarag.backends.reader.backend import EmbeddedReader
 from slarag.backends.router import RouterBackend
 from slarag.cli.answer_view import answer_view
 from slarag.retrievers.foreign import ForeignRetriever
 from slarag.sla.answer import Answer
-from slarag.sla.errors import BackendTimeoutError, UnpricedCallError
+from slarag.sla.errors import BackendReplyError, BackendTimeoutError, UnpricedCallError
 from slarag.sla.plan import Plan
 from tests.engine.support import PASSAGES, QUESTION, engine, profile
 from tests.fakes import (
@@ -162,6 +163,19 @@ def test_at_the_cap_the_best_answer_so_far_is_given() -> None:
     assert answer.text == "Mara Quill"
     assert (len(model.answered), len(model.verified)) == (1, 0), "nothing is bought after the cap"
     assert not next(result for result in answer.report if result.objective == "cost").met
+
+
+def test_a_reply_that_cannot_be_used_is_paid_for_too() -> None:
+    useless = BackendReplyError("nonsense", usage=Usage(input_tokens=9, device_seconds=0.02), usd=0.002)
+    with engine(ScriptedBackend(useless, name="one"), ScriptedBackend(RIGHT, name="two")) as asked:
+        free = asked.ask(QUESTION, plan=PAIR)
+    assert (free.text, free.usd, free.device_seconds) == ("Mara Quill", pytest.approx(0.003), pytest.approx(0.03))
+    model = ScriptedBackend(useless)
+    with engine(model) as asked:
+        capped = asked.ask(QUESTION, profile(usd=0.001), plan=Plan(verification="support"))
+    assert capped.usd == pytest.approx(0.002)
+    assert not next(result for result in capped.report if result.objective == "cost").met
+    assert (len(model.answered), len(model.verified)) == (1, 0)
 
 
 def test_an_unpriced_call_under_a_cap_is_an_error() -> None:

@@ -223,7 +223,7 @@ def test_feedback_is_a_line_of_json(tmp_path: Path) -> None:
 def test_feedback_is_read_back_with_the_last_word_on_each_answer(tmp_path: Path) -> None:
     path = tmp_path / "feedback.jsonl"
     with engine() as asked:
-        answers = [asked.ask(QUESTION), asked.ask("Who built the mill of Birch?")]
+        answers = [asked.ask(QUESTION), asked.ask("Who built the mill\u2028of Birch?")]
         for answer, correct in zip([*answers, answers[0]], (True, True, False), strict=True):
             asked.feedback(answer, correct=correct, path=path)
     runs = read_feedback(path)

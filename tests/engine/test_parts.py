@@ -17,7 +17,7 @@ from langchain_core.vectorstores import InMemoryVectorStore
 
 from slarag.backends.protocol import BackendLoad
 from slarag.engine import Engine
-from slarag.parts import Parts
+from slarag.parts import Closer, Parts, close_all
 from slarag.retrievers.index import IndexRetriever
 from slarag.sla.conditions import Conditions
 from slarag.sla.errors import ConfigurationError, RunError
@@ -173,3 +173,47 @@ def test_a_backend_that_cannot_answer_is_refused() -> None:
     judge = ScriptedBackend(capabilities=frozenset({"verify"}))
     with pytest.raises(ConfigurationError, match=r"cannot answer; it does \['verify'\]; give a backend"):
         engine(ScriptedBackend(name="reader"), judge)
+
+
+def test_without_a_model_that_judges_claims_no_plan_asks_for_a_support_check() -> None:
+    verifying = {
+        can_verify: {
+            option.plan.verification
+            for option in engine(
+                ScriptedBackend(capabilities=frozenset({"answer", *(["verify"] if can_verify else [])})), mapper=None
+            )
+            .explain(QUESTION)
+            .feasible
+        }
+        for can_verify in (False, True)
+    }
+    assert verifying == {False: {"span"}, True: {"span", "support"}}
+
+
+def test_a_pool_that_sleeps_is_a_load_like_any_other() -> None:
+    parts = Parts(
+        retriever=PassageList(PASSAGES),
+        backends=(ScriptedBackend(load=BackendLoad(waiting=2, devices=0, seconds_per_passage=0.0)),),
+        classifier=FixedClassifier(),
+        mapper=one_plan(),
+        calibration=CALIBRATION,
+        closers=[],
+    )
+    assert asyncio.run(parts.conditions()) == Conditions(waiting=2, devices=1)
+
+
+def test_all_is_closed_also_when_one_part_fails_to() -> None:
+    closed: list[str] = []
+
+    def closer(name: str, error: Exception | None = None) -> Closer:
+        async def close() -> None:
+            closed.append(name)
+            if error is not None:
+                raise error
+
+        return close
+
+    closers = [closer("first"), closer("second", OSError("broken")), closer("third")]
+    with pytest.raises(OSError, match="broken"):
+        asyncio.run(close_all(closers))
+    assert (closed, closers) == (["third", "second", "first"], [])

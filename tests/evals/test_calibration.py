@@ -115,6 +115,8 @@ def test_trials_survive_the_disk_and_a_line_cut_short(tmp_path: Path) -> None:
     with (tmp_path / "folder" / "trials.jsonl").open("a") as lines:
         lines.write('{"item_id": "2", "tri')
     assert log.read() == {"1": [trial("p", "1", 0.1)]}
+    log.append("3", [trial("p", "3", 0.1)])
+    assert set(log.read()) == {"1", "3"}
 
 
 @pytest.mark.slow

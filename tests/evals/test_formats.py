@@ -188,6 +188,11 @@ def test_gold_passages_are_recognised_by_text_in_an_index_built_elsewhere(tmp_pa
         ("a.json", "[1, 2]", "not of HotpotQA's questions"),
         ("a.jsonl.gz", "not packed", "damaged gzip"),
         ("a.jsonl", "\udcff", "not UTF-8"),
+        (
+            "a.jsonl",
+            '{"question": "?", "corpus_id": "c", "references": [{"start_index": "abc", "end_index": 3}]}\n',
+            '"abc", not a whole number',
+        ),
     ],
 )
 def test_a_wrong_file_is_named_with_its_place(tmp_path: Path, name: str, content: str, complaint: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from slarag.backends.pool.service import Objectives, ServiceModel
 from slarag.backends.pool.simulator import SimulatedRun, Simulator
 from slarag.backends.pool.trace import Arrival, load_trace, waves
 from slarag.cli.pool_view import status_view
+from slarag.sla.errors import DataError
 
 MODEL = ServiceModel(
     prefill_tokens_per_s=1000.0,
@@ -113,3 +115,18 @@ def test_the_status_tells_of_them(met: int | None, shown: str | None) -> None:
     pool |= {"workers": [], "resizes": [], "deadlines": {"requests": 10 if met else 0, "met": met or 0}}
     headline = str(status_view(pool, {})[0])
     assert (shown in headline) if shown else ("deadline" not in headline)
+
+
+@pytest.mark.parametrize("line", ["[1, 2]", '{"t": 0}', '{"t": 0, "input_tokens": 1e999, "output_tokens": 1}', "{oops"])
+def test_a_trace_that_cannot_be_read_is_refused(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "trace.jsonl"
+    file.write_text(line + "\n")
+    with pytest.raises(DataError, match="cannot read the trace"):
+        load_trace(file)
+
+
+def test_a_packed_trace_that_was_cut_short_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "trace.jsonl.gz"
+    file.write_bytes(gzip.compress(b'{"t": 0, "input_tokens": 1, "output_tokens": 1}\n' * 9)[:-12])
+    with pytest.raises(DataError, match="cannot read the trace"):
+        load_trace(file)

@@ -175,3 +175,24 @@ def test_many_texts_are_computed_in_small_batches_of_few_lengths(monkeypatch: py
     assert ((together * alone).sum(axis=1) > 0.999).all()
     # A single question has the length that it has.
     assert {length for rows, length in shapes if rows == 1} == set(range(3, 15))
+
+
+def test_a_whole_batch_that_was_cancelled_does_not_hold_up_what_waits_behind_it() -> None:
+    encoder = GatedEncoder()
+    embedder = Embedder(encoder, cache_size=0, max_batch=2)
+
+    async def ask() -> Scores:
+        first = asyncio.ensure_future(embedder.embed(["first"]))
+        await asyncio.to_thread(encoder.entered.wait, 10)
+        given_up = asyncio.ensure_future(embedder.embed(["a", "b", "c", "d"]))
+        await asyncio.sleep(0.01)
+        given_up.cancel()
+        last = asyncio.ensure_future(embedder.embed(["last"]))
+        await asyncio.sleep(0.01)
+        encoder.gate.set()
+        await first
+        return await asyncio.wait_for(last, 10)
+
+    assert np.allclose(asyncio.run(ask()), HashEncoder().encode(["last"]))
+    assert "a" not in [text for call in encoder.calls for text in call]
+    embedder.close()

@@ -120,8 +120,9 @@ def test_the_passages_of_questions_are_told_apart_by_what_they_say(tmp_path: Pat
     assert documents[0].metadata["title"] == "Oil crisis"
 
 
-def test_packed_rows_are_read(tmp_path: Path) -> None:
-    path = tmp_path / "rows.jsonl.gz"
+@pytest.mark.parametrize("name", ["rows.jsonl.gz", "ROWS.JSONL.GZ"])
+def test_packed_rows_are_read(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
     path.write_bytes(gzip.compress(b'{"doc_id": "d1", "text": "Body"}\n\n'))
     assert [document.id for document in read(path)] == ["d1"]
 

@@ -14,7 +14,6 @@ from slarag.sla.confidence import (
     PRIOR,
     ConfidenceFeatures,
     ConfidenceModel,
-    ConfidenceRow,
     expected_calibration_error,
     fit_confidence,
 )
@@ -34,10 +33,10 @@ features = st.builds(
 )
 
 
-def simulated(count: int, seed: int) -> list[ConfidenceRow]:
+def simulated(count: int, seed: int) -> list[tuple[ConfidenceFeatures, bool]]:
     """Answers of an overconfident model: right with probability top squared, less where replicas disagree."""
     rng = random.Random(seed)
-    rows: list[ConfidenceRow] = []
+    rows: list[tuple[ConfidenceFeatures, bool]] = []
     for index in range(count):
         top, agreement = rng.random(), rng.choice([0.33, 0.67, 1.0])
         verified = rng.random() < 0.5
@@ -53,7 +52,7 @@ def simulated(count: int, seed: int) -> list[ConfidenceRow]:
             verified=verified,
             kind=("span", "list")[index % 2],
         )
-        rows.append(ConfidenceRow(features=known, correct=right))
+        rows.append((known, right))
     return rows
 
 
@@ -108,12 +107,12 @@ def test_a_fitted_model_tells_right_from_wrong() -> None:
 
 def test_what_a_reading_says_of_a_chained_question_counts_by_weights_of_its_own() -> None:
     rng = random.Random(6)
-    rows: list[ConfidenceRow] = []
+    rows: list[tuple[ConfidenceFeatures, bool]] = []
     for index in range(2000):
         top, chained = rng.random(), float(index % 2)
         right = rng.random() < (0.3 if chained else top)
         known = ConfidenceFeatures(top=top, margin=0.0, no_answer=0.2, agreement=1.0, chained=chained)
-        rows.append(ConfidenceRow(features=known, correct=right))
+        rows.append((known, right))
     model = fit_confidence(rows)
     single, chain = (
         [model.probability(replace(rows[0].features, top=top, chained=chained)) for top in (0.1, 0.9)]

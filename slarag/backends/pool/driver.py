@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Callable
 from typing import Any, Protocol, cast
@@ -23,6 +24,7 @@ from .observation import Observation, Switch, Target
 from .prometheus import Samples
 from .service import Objectives
 
+_log = logging.getLogger(__name__)
 _UNAVAILABLE = 503
 _RUNNING, _WAITING = "vllm:num_requests_running", "vllm:num_requests_waiting"
 _CACHE = "vllm:kv_cache_usage_perc"
@@ -131,6 +133,8 @@ class HttpPool:
             self.error = None if reply.is_success else f"status {reply.status_code}: {reply.text[:200]}"
         except httpx.HTTPError as error:
             self.error = f"{type(error).__name__}: {error}"
+        if self.error is not None:
+            _log.warning("a resize from %d to %d devices was not done: %s", source, target.devices, self.error)
         size = target.devices if self.error is None else await self._size_afterwards(source, target.devices)
         self._devices = self._target = size
         if source != size == target.devices:

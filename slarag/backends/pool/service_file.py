@@ -10,6 +10,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
+from ...sla.atomic import write_atomically
 from ...sla.errors import DataError
 from .service import ServiceModel, StepSample
 
@@ -39,12 +40,8 @@ def from_figures(figures: Mapping[str, Any]) -> ServiceModel:
 
 
 def save_service_model(model: ServiceModel, file: Path) -> None:
-    """Write a model's figures; raises `DataError`."""
-    text = json.dumps({"schema": SCHEMA, "service_model": to_figures(model)}, indent=2) + "\n"
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"cannot write {str(file)!r}: {error}", remedy="name another file") from error
+    """Write a model's figures; raises `StorageError`."""
+    write_atomically(file, json.dumps({"schema": SCHEMA, "service_model": to_figures(model)}, indent=2) + "\n")
 
 
 def load_service_model(file: Path) -> ServiceModel:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ def load_trace(file: Path, *, until_s: float = float("inf")) -> list[Arrival]:
     try:
         with gzip.open(file, "rt") if file.suffix == ".gz" else file.open() as stream:
             arrivals = [_arrival(line) for line in stream if line.strip()]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, OverflowError) as error:
         remedy = "give JSON lines with t, input_tokens, output_tokens"
         raise DataError(f"cannot read the trace {str(file)!r}: {error}", remedy=remedy) from error
     return sorted((a for a in arrivals if a.at < until_s), key=lambda a: a.at)
@@ -38,6 +39,8 @@ def load_trace(file: Path, *, until_s: float = float("inf")) -> list[Arrival]:
 
 def _arrival(line: str) -> Arrival:
     row = json.loads(line)
+    if not isinstance(row, dict):
+        raise TypeError(f"{line.strip()[:60]!r} is not an object")
     deadline_ms = row.get("deadline_ms")
     deadline_s = None if deadline_ms is None else float(deadline_ms) / 1000
     return Arrival(float(row["t"]), max(1, int(row["input_tokens"])), max(1, int(row["output_tokens"])), deadline_s)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -76,9 +76,12 @@ def load_reader(folder: Path | None = None, *, parent: Path | None = None) -> tu
 def read_head(folder: Path) -> dict[str, Any]:
     """What `reader.json` in `folder` says; raises `ConfigurationError` when it holds no reader of this format."""
     try:
-        head: dict[str, Any] = json.loads((folder / "reader.json").read_text(encoding="utf-8"))
+        raw = json.loads((folder / "reader.json").read_text(encoding="utf-8"))
+        if not isinstance(raw, dict):
+            raise ValueError("reader.json is not an object")
     except (OSError, ValueError) as error:
         raise _no_reader(folder, error) from error
+    head = cast("dict[str, Any]", raw)
     if head.get("format") != FORMAT:
         raise ConfigurationError(
             f"the reader in {str(folder)!r} has format {head.get('format')!r}, not {FORMAT}",

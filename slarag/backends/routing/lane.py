@@ -112,10 +112,14 @@ class Lane(Generic[Request, Result]):
         """A useless reply is still a reply, and a timeout after too short a time is not the backend's failure."""
         if isinstance(error, BackendReplyError):
             self.breaker.succeeded()
-        elif isinstance(error, BackendTimeoutError) and (seconds or 0) < self.retrying.policy.fair_attempt_s:
+        elif isinstance(error, BackendTimeoutError) and _is_short(seconds, self.retrying.policy.fair_attempt_s):
             self.breaker.withdrawn()
         else:
             self.breaker.failed()
+
+
+def _is_short(seconds: float | None, fair_s: float) -> bool:
+    return seconds is not None and seconds < fair_s
 
 
 def time_left(request: AnswerRequest | VerifyRequest | GenerateRequest) -> float | None:

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
-from ...sla.errors import ConfigurationError
+from ...sla.errors import ConfigurationError, DataError
 from ..reader.model import ReaderOutput, reading_loss, support_loss
 from ..reader.parent import load_tokenizer
 from .depth import DepthLessons
@@ -231,6 +231,11 @@ def _train_process(rank: int, recipe: Recipe, folder: Path, report: Callable[[st
     run.resume()
     data = load_examples(folder)
     steps = list(plan_batches(data.lengths, recipe.batch_tokens, recipe.processes, recipe.seed))
+    if not steps:
+        raise DataError(
+            f"{len(data.lengths)} examples make no batch for each of {recipe.processes} processes",
+            remedy="train on more examples, or with fewer processes or smaller batches",
+        )
     total = max(1, int(len(steps) * recipe.epochs))
     began, saved = time.monotonic() - run.progress.seconds, time.monotonic()
     while run.progress.share < 1.0:

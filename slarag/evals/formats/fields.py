@@ -43,6 +43,16 @@ class Fields:
             raise self.error(f"field {name!r} is {_short(value)}, not text", f"write {name!r} as a string")
         return str(value)
 
+    def whole(self, name: str) -> int:
+        """A whole number, which may be written as text; it must be there."""
+        written = self.text(name)
+        try:
+            return int(written)
+        except ValueError:
+            raise self.error(
+                f"field {name!r} is {_short(written)}, not a whole number", f"write {name!r} as a number"
+            ) from None
+
     def flag(self, name: str, *, default: bool) -> bool:
         """A Boolean field."""
         value = self.values.get(name)

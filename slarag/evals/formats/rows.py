@@ -95,8 +95,7 @@ def _gold(row: Fields, passages: tuple[Passage, ...]) -> tuple[GoldPassage, ...]
 
 
 def _reference(document_id: str, entry: Fields) -> GoldPassage:
-    start = int(entry.text("start_index"))
-    return GoldPassage(document_id=document_id, start=start, end=int(entry.text("end_index")))
+    return GoldPassage(document_id=document_id, start=entry.whole("start_index"), end=entry.whole("end_index"))
 
 
 def _gold_documents(row: Fields) -> tuple[str, ...]:

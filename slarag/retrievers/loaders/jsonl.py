@@ -28,7 +28,7 @@ def load_jsonl(path: Path) -> Iterator[Loaded | Refused]:
 
 
 def _open(path: Path) -> IO[bytes]:
-    packed = path.name.endswith(".gz")
+    packed = path.name.lower().endswith(".gz")
     return cast(IO[bytes], gzip.open(path, "rb")) if packed else path.open("rb")
 
 

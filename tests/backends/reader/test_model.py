@@ -123,6 +123,9 @@ def test_another_format_is_refused_with_a_remedy(tmp_path: Path) -> None:
         load_reader(tmp_path)
     with pytest.raises(ConfigurationError, match="slarag train reader"):
         load_reader(tmp_path / "missing")
+    (tmp_path / "reader.json").write_text("[]")
+    with pytest.raises(ConfigurationError, match="not an object"):
+        load_reader(tmp_path)
 
 
 def test_a_missing_parent_says_what_to_install(tmp_path: Path) -> None:

@@ -98,3 +98,12 @@ def test_all_circuits_open_is_unavailable() -> None:
         with pytest.raises(BackendUnavailableError, match="every backend failed"):
             run(router.answer(REQUEST))
     assert [len(backend.requests) for backend in backends] == [1, 1]
+
+
+def test_timeouts_of_requests_without_a_deadline_open_the_circuit() -> None:
+    first = ScriptedBackend("first", *(BackendTimeoutError("silent") for _ in range(3)))
+    second = ScriptedBackend("second", *(result(no_answer=0.2) for _ in range(3)))
+    router = RouterBackend([first, second], policy=RouterPolicy(retries=0, failures_to_open=2))
+    for _ in range(3):
+        assert run(router.answer(REQUEST)).no_answer == 0.2
+    assert (len(first.requests), router.circuits["first"]) == (2, "open")

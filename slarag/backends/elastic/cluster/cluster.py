@@ -283,7 +283,7 @@ class Cluster:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for worker in [*self.booted, *self._dismissed]:
             await self.processes.end(worker)
-        for device in self.devices.values():
+        for device in list(self.devices.values()):
             await self.end_worker(device)
             device.close()
         await self.processes.aclose()

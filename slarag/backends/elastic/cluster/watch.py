@@ -57,9 +57,11 @@ class Watch:
 
     async def _renew(self) -> None:
         self._is_renewing = True
-        with contextlib.suppress(WorkerGoneError):
-            await self._cluster.processes.renew()
-        self._is_renewing = False
+        try:
+            with contextlib.suppress(WorkerGoneError, OSError):
+                await self._cluster.processes.renew()
+        finally:
+            self._is_renewing = False
 
     async def revive(self, device: Device) -> bool:
         """Try again to find a worker for a lost device; returns whether it serves."""

@@ -104,6 +104,7 @@ def _usage(answered: Answered) -> dict[str, Any]:
         "completion_tokens": 0,
         "total_tokens": answered.tokens,
         "prompt_tokens_details": {"cached_tokens": answered.cached_tokens},
+        "cached_readings": answered.cached_readings,
         "device_seconds": answered.device_seconds,
         "compute_spent": answered.compute_spent,
     }

@@ -10,7 +10,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from ..errors import CheckpointError
 from .config import BYTES_OF
@@ -148,8 +148,7 @@ def _shards(folder: Path) -> list[Path]:
         return [folder / "reader.safetensors", parent_folder() / "model.safetensors"]
     index = folder / "model.safetensors.index.json"
     if index.exists():
-        weight_map = cast("dict[str, str]", json.loads(index.read_text(encoding="utf-8"))["weight_map"])
-        return sorted({folder / name for name in weight_map.values()})
+        return sorted({folder / name for name in _weight_map(index).values()})
     single = folder / "model.safetensors"
     if not single.exists():
         raise CheckpointError(
@@ -158,17 +157,24 @@ def _shards(folder: Path) -> list[Path]:
     return [single]
 
 
+def _weight_map(index: Path) -> dict[str, str]:
+    try:
+        return dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise CheckpointError(f"cannot read {str(index)!r}: {error!r}", remedy="download it again") from error
+
+
 def _read_header(file: Path) -> dict[str, Entry]:
     try:
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             if not 2 <= length <= _MAX_HEADER_BYTES:
                 raise CheckpointError(f"file {str(file)!r} is no safetensors file", remedy="download it again")
-            header = cast("dict[str, dict[str, Any]]", json.loads(stream.read(length)))
-    except (OSError, ValueError) as error:
+            header = dict(json.loads(stream.read(length)))
+        header.pop("__metadata__", None)
+        return {name: _entry(file, 8 + length, fields) for name, fields in header.items()}
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise CheckpointError(f"cannot read {str(file)!r}: {error}", remedy="download it again") from error
-    header.pop("__metadata__", None)
-    return {name: _entry(file, 8 + length, fields) for name, fields in header.items()}
 
 
 def _entry(file: Path, base: int, fields: dict[str, Any]) -> Entry:

@@ -46,14 +46,17 @@ class Qwen3MoeConfig:
     def from_folder(cls, folder: Path) -> Qwen3MoeConfig:
         """Read `folder/config.json`; raises `CheckpointError` for what is not served."""
         try:
-            raw = cast("dict[str, Any]", json.loads((folder / "config.json").read_text(encoding="utf-8")))
+            raw = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            if not isinstance(raw, dict):
+                raise ValueError("it is not an object")
         except (OSError, ValueError) as error:
             raise CheckpointError(
                 f"cannot read config.json in {str(folder)!r}: {error}", remedy="name a Hugging Face model folder"
             ) from error
-        _refuse_what_is_not_served(raw)
+        settings = cast("dict[str, Any]", raw)
+        _refuse_what_is_not_served(settings)
         try:
-            return cls(**_fields_of(raw))
+            return cls(**_fields_of(settings))
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"config.json in {str(folder)!r} is incomplete: {error}") from error
 

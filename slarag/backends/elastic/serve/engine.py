@@ -184,6 +184,7 @@ class PoolEngine:
     async def aclose(self) -> None:
         """End everything at once; sequences that run end as cancelled."""
         self.is_draining = True
+        await self.resizing.settled()
         for sequence in list(self._live):
             self.finish(sequence, "cancelled")
         for task in self._runs.values():

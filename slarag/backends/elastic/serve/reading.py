@@ -22,7 +22,7 @@ from ..cluster.cluster import Cluster
 from ..cluster.device import Device
 from ..cluster.plan import ResizePlan, plan_resize
 from ..cluster.reader_options import ReaderOptions
-from ..errors import BusyError
+from ..errors import BusyError, ElasticError
 from ..models.reader import ReaderLayout
 from .brown_out import BrownOut
 from .demand import Demand
@@ -55,12 +55,15 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answered:
-    """What was read. readings: by passage. tokens: read for this, cached_tokens: known before."""
+    """What was read. readings: by passage. tokens: of all of it; cached_tokens: those known before,
+    cached_readings: in so many readings.
+    """
 
     combined: Combined
     readings: tuple[Reading, ...]
     tokens: int
     cached_tokens: int
+    cached_readings: int
     device_seconds: float
 
     @property
@@ -175,6 +178,9 @@ class ReadingEngine:
         except asyncio.CancelledError:
             self.metrics.finished["cancelled"] += 1
             raise
+        except ElasticError:
+            self.metrics.end("failed", has_deadline=question.deadline is not None)
+            raise
         finally:
             self._calls.pop(call)
             if not self._calls:
@@ -257,6 +263,7 @@ class ReadingEngine:
             readings=tuple(readings),
             tokens=tokens,
             cached_tokens=cached,
+            cached_readings=sum(each.is_cached for each in read),
             device_seconds=sum(each.seconds for each in read),
         )
 

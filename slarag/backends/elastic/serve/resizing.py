@@ -94,6 +94,8 @@ class Resizing:
             return await asyncio.shield(self._running)
         if size == len(self._cluster.placement.devices):
             self._set("completed", source=size, target=size, operation_id=operation_id, error=None)
+            if operation_id is not None:
+                self.history.append(self.status)
             return self.status
         return await self._start(plan_resize(self._cluster, size), operation_id, at_step)
 

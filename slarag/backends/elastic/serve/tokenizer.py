@@ -43,7 +43,12 @@ class PoolTokenizer:
         file = folder / "tokenizer.json"
         if not file.exists():
             raise CheckpointError(f"no tokenizer.json in {str(folder)!r}", remedy="add the model's tokenizer.json")
-        return cls(Tokenizer.from_file(str(file)), _template(folder))
+        try:
+            return cls(Tokenizer.from_file(str(file)), _template(folder))
+        except Exception as error:  # the tokenizers library raises nothing narrower
+            raise CheckpointError(
+                f"cannot read the tokenizer in {str(folder)!r}: {error}", remedy="download its files again"
+            ) from error
 
     def encode(self, text: str, *, framed: bool = True) -> list[int]:
         """Text to tokens. framed: with those that the tokenizer puts around a text."""
