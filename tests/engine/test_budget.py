@@ -6,6 +6,7 @@ import asyncio
 import io
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -170,12 +171,12 @@ def test_a_reply_that_cannot_be_used_is_paid_for_too() -> None:
     with engine(ScriptedBackend(useless, name="one"), ScriptedBackend(RIGHT, name="two")) as asked:
         free = asked.ask(QUESTION, plan=PAIR)
     assert (free.text, free.usd, free.device_seconds) == ("Mara Quill", pytest.approx(0.003), pytest.approx(0.03))
-    model = ScriptedBackend(useless)
+    model = ScriptedBackend(useless, RIGHT)
     with engine(model) as asked:
-        capped = asked.ask(QUESTION, profile(usd=0.001), plan=Plan(verification="support"))
-    assert capped.usd == pytest.approx(0.002)
+        capped = asked.ask(QUESTION, profile(usd=0.0025), plan=replace(PAIR, verification="support"))
+    assert capped.usd == pytest.approx(0.003)
     assert not next(result for result in capped.report if result.objective == "cost").met
-    assert (len(model.answered), len(model.verified)) == (1, 0)
+    assert (len(model.answered), len(model.verified)) == (2, 0)
 
 
 def test_an_unpriced_call_under_a_cap_is_an_error() -> None:

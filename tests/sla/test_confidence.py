@@ -91,17 +91,17 @@ def changed(known: ConfidenceFeatures, name: str, value: float) -> ConfidenceFea
 
 def test_a_fitted_model_is_calibrated_on_other_questions() -> None:
     test = simulated(4000, seed=2)
-    correct = [row.correct for row in test]
-    fitted = expected_calibration_error([FITTED.probability(row.features) for row in test], correct)
-    raw = expected_calibration_error([row.features.top for row in test], correct)
+    correct = [right for _, right in test]
+    fitted = expected_calibration_error([FITTED.probability(known) for known, _ in test], correct)
+    raw = expected_calibration_error([known.top for known, _ in test], correct)
     assert fitted <= 0.05
     assert fitted < raw / 3
 
 
 def test_a_fitted_model_tells_right_from_wrong() -> None:
     test = simulated(2000, seed=3)
-    p = np.array([FITTED.probability(row.features) for row in test])
-    right = np.array([row.correct for row in test])
+    p = np.array([FITTED.probability(known) for known, _ in test])
+    right = np.array([right for _, right in test])
     assert p[right].mean() > p[~right].mean() + 0.25
 
 
@@ -115,7 +115,7 @@ def test_what_a_reading_says_of_a_chained_question_counts_by_weights_of_its_own(
         rows.append((known, right))
     model = fit_confidence(rows)
     single, chain = (
-        [model.probability(replace(rows[0].features, top=top, chained=chained)) for top in (0.1, 0.9)]
+        [model.probability(replace(rows[0][0], top=top, chained=chained)) for top in (0.1, 0.9)]
         for chained in (0.0, 1.0)
     )
     assert single[1] - single[0] > 0.6
@@ -126,11 +126,6 @@ def test_what_a_reading_says_of_a_chained_question_counts_by_weights_of_its_own(
 def test_fitting_does_not_depend_on_the_run() -> None:
     rows = simulated(300, seed=4)
     assert fit_confidence(rows) == fit_confidence(rows)
-
-
-def test_pairs_serve_as_rows() -> None:
-    rows = simulated(100, seed=5)
-    assert fit_confidence([(row.features, row.correct) for row in rows]) == fit_confidence(rows)
 
 
 def test_without_rows_the_prior_comes_back() -> None:
