@@ -18,6 +18,7 @@ from .loop import LoopThread
 from .parts import Classifier, Parts
 from .query import Query, QueryRun
 from .retrievers.protocol import PassageRetriever
+from .running import Running, until_over
 from .sla.answer import Answer
 from .sla.calibration import Calibration
 from .sla.decision import Decision
@@ -48,6 +49,7 @@ class Engine:
         self._parts = parts
         self._profile = profile
         self._loop = LoopThread()
+        self._running = Running()
         self._closed = False
 
     @classmethod
@@ -98,7 +100,8 @@ class Engine:
         read, `UnpricedCallError`, before anything is paid, for a backend without a price under a cost cap, and
         `ConfigurationError` once the engine is closed.
         """
-        return await QueryRun(self._parts, self._query(question, profile, plan, passages, intent), _ignore).answer()
+        run = QueryRun(self._parts, self._query(question, profile, plan, passages, intent), _ignore)
+        return await self._running.of(run.answer())
 
     def ask(
         self,
@@ -124,7 +127,7 @@ class Engine:
         """The events of a question as they happen, an `AnswerEvent` last; closing the iterator cancels the query."""
         events: asyncio.Queue[Event | None] = asyncio.Queue()
         run = QueryRun(self._parts, self._query(question, profile, plan, passages, intent), events.put_nowait)
-        task = asyncio.create_task(run.answer(), name="slarag-stream")
+        task = asyncio.create_task(self._running.of(run.answer()), name="slarag-stream")
         task.add_done_callback(lambda _: events.put_nowait(None))
         try:
             while (event := await events.get()) is not None:
@@ -139,6 +142,8 @@ class Engine:
         """Answers in the order of `questions`, at most `concurrency` at a time; the first error ends the batch."""
         if concurrency < 1:
             raise ValueError(f"concurrency {concurrency!r} is not at least 1")
+        if isinstance(questions, str):
+            raise QuestionError("the questions are one text, not several", remedy="give a list, or use ask")
         free = asyncio.Semaphore(concurrency)
 
         async def one(question: str) -> Answer:
@@ -188,8 +193,9 @@ class Engine:
         return runnable(self)
 
     async def aclose(self) -> None:
-        """Close what the engine opened; twice is fine, asking afterwards is refused."""
+        """Close what the engine opened; twice is fine. Asking afterwards is refused, as what runs now is."""
         self._closed = True
+        await until_over(over for _, over in self._running.end())
         await self._parts.aclose()
         await asyncio.to_thread(self._loop.close)
 
@@ -198,6 +204,9 @@ class Engine:
         if self._closed:
             return
         self._closed = True
+        here = _loop_of_this_thread()  # what runs there cannot end while this call holds it up
+        ended = [over for loop, over in self._running.end() if loop is not here]
+        self._loop.run(until_over(ended))
         self._loop.run(self._parts.aclose())
         self._loop.close()
 
@@ -263,7 +272,18 @@ def _checked(question: str) -> str:
             f"the question has {len(text):,} characters, more than {MAX_QUESTION_CHARACTERS:,}",
             remedy="shorten it; documents belong in the index",
         )
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise QuestionError(f"the question is no text: {error.reason}", remedy="decode it as UTF-8") from None
     return text
+
+
+def _loop_of_this_thread() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _ignore(event: Event) -> None:

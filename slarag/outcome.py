@@ -36,8 +36,15 @@ class Outcome:
 
     @property
     def best(self) -> Verdict:
-        """The verdict with the highest confidence; of equals the last, which had the larger plan."""
-        return max(reversed(self.verdicts), key=lambda verdict: verdict.confidence, default=NOTHING)
+        """The verdict that nothing speaks against with the highest confidence; of equals the last, of the larger plan.
+
+        Where something speaks against all of them, it is one of all.
+        """
+        return max(
+            reversed(self.verdicts),
+            key=lambda verdict: (bool(verdict.text) and not verdict.reason, verdict.confidence),
+            default=NOTHING,
+        )
 
 
 def answer_of(question: str, profile: Profile, outcome: Outcome, budget: Budget, expected_f1: ExpectedF1) -> Answer:

@@ -205,7 +205,7 @@ class QueryRun:
         return answer
 
     def _is_out_of_scope(self) -> bool:
-        if self._query.plan or self._query.passages is not None or not self._query.profile.abstention.allowed:
+        if self._query.plan or self._query.passages is not None or self._query.profile.threshold <= 0:
             return False
         return self._outcome.intent.probabilities["out_of_scope"] >= SURELY_OUT_OF_SCOPE
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import RunnableLambda
@@ -30,6 +31,10 @@ def runnable(engine: Engine) -> RunnableLambda[str | dict[str, Any], Answer]:
 def _arguments(asked: str | dict[str, Any]) -> dict[str, Any]:
     if isinstance(asked, str):
         return {"question": asked}
+    if not isinstance(asked, Mapping):
+        raise QuestionError(
+            f"the question is of type {type(asked).__name__}", remedy=f"give a str, or a mapping with {_ARGUMENTS[0]!r}"
+        )
     unknown = sorted(set(asked) - set(_ARGUMENTS))
     if "question" not in asked or unknown:
         raise QuestionError(

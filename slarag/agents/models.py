@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from ..backends.cost import Cost
-from ..backends.protocol import AnswerRequest, AnswerResult, Backend, VerifyRequest, VerifyResult
+from ..backends.protocol import AnswerRequest, AnswerResult, Backend, Price, Usage, VerifyRequest, VerifyResult
 from ..sla.budget import Budget
-from ..sla.errors import BackendError, BackendTimeoutError, CostCapError, SlaragError, UnpricedCallError
-from .race import run_unless
+from ..sla.errors import BackendError, BackendTimeoutError, CostCapError, UnpricedCallError
+from ..sla.evidence import Passage
+from .guard import Result, guarded
 
-Result = TypeVar("Result", AnswerResult, VerifyResult)
+CHARACTERS_PER_TOKEN = 5
+"""More than any common text has, so that the tokens are not overestimated."""
 _UNSAID = object()
 
 
 class Models:
-    """Calls backends and charges what they cost, a reply that could not be used included.
+    """Calls backends and charges what they cost, replies that could not be used and calls that were cut off included.
 
-    The call that passes the cap still gives its result, because it is paid for; every later one raises `CostCapError`.
+    A call whose prompt alone would pass the cap, with those under way, raises `CostCapError` instead of being made. One
+    that passes it by its reply still gives its result, because it is paid for; every later one raises `CostCapError`.
     """
 
     def __init__(self, backends: Sequence[Backend], budget: Budget) -> None:
         self._backends = tuple(backends)
         self._budget = budget
+        self._reserved = 0.0
         self.capped: CostCapError | None = None
 
     def reader(self, index: int) -> Backend:
@@ -54,36 +58,53 @@ class Models:
         self, backend: Backend, request: AnswerRequest, stop: asyncio.Future[None] | None = None
     ) -> AnswerResult | None:
         """The backend's answer; None if `stop` came first. Raises `BackendError` and `BudgetError`."""
-        return await self._charged(backend, "answer", backend.answer(request), stop)
+        least = _least(backend, request.question, request.passages)
+        return await self._charged(backend, AnswerResult, lambda: backend.answer(request), least, stop)
 
     async def verify(self, backend: Backend, request: VerifyRequest) -> VerifyResult:
         """The backend's judgement. Raises `BackendError` and `BudgetError`."""
-        result = await self._charged(backend, "verify", backend.verify(request), None)
+        least = _least(backend, request.question + request.answer, request.evidence)
+        result = await self._charged(backend, VerifyResult, lambda: backend.verify(request), least, None)
         assert result is not None
         return result
 
     async def _charged(
-        self, backend: Backend, task: str, work: Coroutine[Any, Any, Result], stop: asyncio.Future[None] | None
+        self,
+        backend: Backend,
+        kind: type[Result],
+        call: Callable[[], Coroutine[Any, Any, Result]],
+        least: float,
+        stop: asyncio.Future[None] | None,
     ) -> Result | None:
-        if (refusal := self._refusal()) is not None:
-            work.close()
-            raise refusal
-        what = f"{backend.name}.{task}"
+        """Make the call and enter what it cost; of one that was cut off, `least`, for its prompt was read."""
+        self._refuse(backend, least)
+        owed: Cost | None = Cost(Usage(), least) if least else None
+        self._reserved += least
         try:
-            result = await _guarded(backend, task, work, stop)
+            result = await guarded(backend, kind, call(), stop)
+            owed = owed if result is None else Cost(result.usage, result.usd)
+            return result
         except BackendError as error:
-            if (cost := Cost.of_failure(error)) is not None:
-                self._charge(what, cost)
+            cut_off = owed if isinstance(error, BackendTimeoutError) else None
+            owed = Cost.of_failure(error) or cut_off
             raise
-        if result is not None:
-            self._charge(what, Cost(result.usage, result.usd))
-        return result
+        finally:
+            self._reserved -= least
+            if owed is not None:
+                self._charge(f"{backend.name}.{'answer' if kind is AnswerResult else 'verify'}", owed)
 
-    def _refusal(self) -> SlaragError | None:
-        """Why nothing more may be called: the money is spent, or the time."""
-        if self.capped is None and self._budget.expired:
-            return BackendTimeoutError("the deadline passed before the call")
-        return self.capped
+    def _refuse(self, backend: Backend, least: float) -> None:
+        """Raise where nothing more may be called: the time is over, or the money, or this call's prompt passes it."""
+        if self.capped is not None:
+            raise self.capped
+        if self._budget.expired:
+            raise BackendTimeoutError("the deadline passed before the call")
+        if least and not self._budget.affords(self._reserved + least):
+            raise CostCapError(
+                f"a call of {backend.name!r} costs {least:.6f} USD and more, which the query's cap of "
+                f"{self._budget.cap_usd!r} does not leave",
+                remedy="raise usd_per_query, or choose a smaller plan",
+            )
 
     def _charge(self, what: str, cost: Cost) -> None:
         try:
@@ -93,21 +114,10 @@ class Models:
             self.capped = error
 
 
-async def _guarded(
-    backend: Backend, task: str, work: Coroutine[Any, Any, Result], stop: asyncio.Future[None] | None
-) -> Result | None:
-    """The work's result; whatever a backend raises becomes a `BackendError` that names it."""
-    try:
-        return await run_unless(stop, work)
-    except SlaragError:
-        raise
-    except TimeoutError as error:
-        raise BackendTimeoutError(
-            f"backend {backend.name!r} timed out in {task}", remedy="allow a longer deadline", backend=backend.name
-        ) from error
-    except Exception as error:
-        raise BackendError(
-            f"backend {backend.name!r} failed in {task}: {type(error).__name__}: {str(error)[:200]}",
-            remedy="check the backend's service and settings",
-            backend=backend.name,
-        ) from error
+def _least(backend: Backend, text: str, passages: Sequence[Passage]) -> float:
+    """What a call costs for its prompt alone, USD; 0 where the backend states no price by token."""
+    price = getattr(backend, "price", None)
+    if not isinstance(price, Price):
+        return 0.0
+    characters = len(text) + sum(len(passage.text) for passage in passages)
+    return price.of(Usage(input_tokens=characters // CHARACTERS_PER_TOKEN))

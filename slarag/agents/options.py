@@ -18,7 +18,7 @@ CANDIDATES = 20
 _LEAST_LETTERS = 3
 
 _WORD = re.compile(r"[^\W_]+(?:['’.&-][^\W_]+)*")
-_OR = re.compile(r"\s+or\s+", re.IGNORECASE)
+_OR = re.compile(r"(?<=\S)\s+or\s+", re.IGNORECASE)
 _CLAUSE_END = re.compile(r"[,;:?]|--|\u2014")
 _LIST_BORDER = re.compile(r",\s*")
 _WIDER_BORDER = re.compile(r"[:;]\s*|--|\u2014")

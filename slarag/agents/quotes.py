@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..retrievers.protocol import PassageRetriever
+from ..sla.errors import RunError, SlaragError
 from ..sla.evidence import Citation, Passage, Span, cite
 from .state import Contender
 
@@ -25,6 +26,18 @@ def _checked(passage: Passage | None, span: Span, retriever: PassageRetriever) -
     if passage is None or not 0 <= span.start < span.end <= len(passage.text):
         return None
     citation = cite(passage, span)
-    source = retriever.source_text(citation.document_id)
+    source = _source(retriever, citation.document_id)
     stands = source is None or source[citation.start : citation.end] == citation.quote
     return citation if stands else None
+
+
+def _source(retriever: PassageRetriever, document_id: str) -> str | None:
+    try:
+        return retriever.source_text(document_id)
+    except SlaragError:
+        raise
+    except Exception as error:
+        raise RunError(
+            f"the retriever failed to give the text of {document_id!r}: {type(error).__name__}: {str(error)[:200]}",
+            remedy="check the retriever and its index; source_text gives None for what it does not know",
+        ) from error

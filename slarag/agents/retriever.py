@@ -42,6 +42,7 @@ class Retriever:
         began = time.monotonic()
         try:
             found = await context.retriever.retrieve(query, method=method, k=k, vector=vector)
+            passages = tuple(interleave([before, found]))[:k]
         except SlaragError:
             raise
         except Exception as error:
@@ -50,7 +51,6 @@ class Retriever:
                 f"the retriever failed in hop {self.hop} of replica {self.replica}: {what}",
                 remedy="check the retriever and its index",
             ) from error
-        passages = tuple(interleave([before, found]))[:k]
         context.clock(f"retrieve_{self.hop}", began)
         context.found[self.replica] = passages
         context.emit(PassagesEvent(replica=self.replica, hop=self.hop, query=query, method=method, passages=passages))

@@ -123,8 +123,10 @@ def _passage(document: Document) -> Passage:
     title = str(metadata.get("title") or "")
     start, source = metadata.get("start_index"), _first(metadata, _DOCUMENT_KEYS)
     if isinstance(start, int) and not isinstance(start, bool) and start >= 0 and source:
-        passage_id = named or f"{source}#{start}"
-        return Passage(passage_id=passage_id, document_id=source, text=text, title=title, start=start)
+        page = metadata.get("page")
+        document_id = source if page is None else f"{source}#page={page}"  # where it starts is counted in its page
+        passage_id = f"{named or document_id}#{start}@{_digest(text)}"
+        return Passage(passage_id=passage_id, document_id=document_id, text=text, title=title, start=start)
     # Two documents of one name would be one source with two texts, so what they say is part of the id.
     passage_id = f"{named or source or 'document'}@{_digest(text)}"
     return Passage(passage_id=passage_id, document_id=passage_id, text=text, title=title)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -15,6 +16,9 @@ from .fusion import reciprocal_rank_fusion
 from .lexical import LexicalIndex
 from .ranking import Ranks, Rows, Scores, id_ranks, ordered
 from .searchable import searchable
+
+_MANY = 256
+"""Passages from which indexing their words would hold up the loop."""
 
 
 class MemoryRetriever:
@@ -62,6 +66,8 @@ class MemoryRetriever:
         return self._sources.get(document_id)
 
     async def _rank(self, question: str, method: RetrievalMethod, vector: Scores | None) -> tuple[Rows, Scores]:
+        if method != "dense" and len(self._passages) > _MANY:
+            await asyncio.to_thread(lambda: self._lexical)
         if method == "lexical" or self._embedder is None:
             return self._by_words(question)
         dense = await self._by_vector(self._embedder, question, vector)

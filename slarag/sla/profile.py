@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -42,6 +43,7 @@ __all__ = [
 
 _FOLDER = Path(__file__).with_name("profiles")
 _SHIPPED = ("fast", "balanced", "thorough", "safe")
+_SHOWN = 60
 _MAX_BYTES = 1_000_000
 
 
@@ -114,12 +116,19 @@ def _shipped(name: str) -> Profile:
 
 
 def _locate(name_or_path: str | Path) -> Path:
+    if not isinstance(name_or_path, str | Path):
+        raise ProfileError(
+            f"a profile of type {type(name_or_path).__name__} cannot be loaded",
+            remedy="name one, or give a path; a dict is Profile.model_validate's",
+        )
     text = str(name_or_path)
     if text in _SHIPPED:
         return _FOLDER / f"{text}.yaml"
     path = Path(name_or_path)
-    if path.is_file():
-        return path
+    with suppress(OSError, ValueError):  # no path: too long, or with a null in it
+        if path.is_file():
+            return path
+    text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
     near = get_close_matches(text, _SHIPPED, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"use one of {list(_SHIPPED)} or the path of a YAML file"
     raise ProfileError(f"no profile {text!r}", remedy=hint)

@@ -36,6 +36,7 @@ def _held(question: str, *candidates: tuple[str, float], no_answer: float = 0.0)
         ("When did the Volga freeze, in 1900 or 1901?", ()),
         ("Assuming p is a prime other than 2 or 5, what is 1/p?", ()),
         ("Who was it?", ()),
+        ("Is it longer" + " " * 20_000 + "than this?", ()),
     ],
 )
 def test_a_question_offers_what_stands_on_both_sides_of_its_or(question: str, options: tuple[str, ...]) -> None:

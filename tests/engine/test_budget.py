@@ -18,7 +18,7 @@ from pydantic import PrivateAttr
 from rich.console import Console, RenderableType
 
 from slarag.backends.chat import ChatBackend
-from slarag.backends.protocol import Usage
+from slarag.backends.protocol import Price, Usage
 from slarag.backends.reader.backend import EmbeddedReader
 from slarag.backends.router import RouterBackend
 from slarag.cli.answer_view import answer_view
@@ -177,6 +177,28 @@ def test_a_reply_that_cannot_be_used_is_paid_for_too() -> None:
     assert capped.usd == pytest.approx(0.003)
     assert not next(result for result in capped.report if result.objective == "cost").met
     assert (len(model.answered), len(model.verified)) == (2, 0)
+
+
+class Priced(ScriptedBackend):
+    """The prompt of a call with four passages costs a thousandth of a dollar and a little more."""
+
+    price = Price(usd_per_million_input_tokens=25.0)
+
+
+def test_calls_whose_prompts_would_pass_the_cap_are_not_made() -> None:
+    model = Priced(RIGHT)
+    with engine(model) as asked:
+        answer = asked.ask(QUESTION, profile(usd=0.0019), plan=replace(PAIR, retrieval="hybrid", passages=4))
+    assert (answer.text, len(model.answered)) == ("Mara Quill", 1)
+    assert next(result for result in answer.report if result.objective == "cost").met
+
+
+def test_a_call_that_is_cut_off_is_paid_for_by_its_prompt() -> None:
+    with engine(Priced(stall)) as asked:
+        late = asked.ask(QUESTION, profile(deadline_ms=60, usd=0.002))
+        assert 0.0005 < (late.usd or 0.0) < 0.002
+        capped = asked.ask(QUESTION, profile(usd=0.0005), plan=Plan(passages=4))
+    assert (capped.abstained, capped.usd) == (True, 0.0)
 
 
 def test_an_unpriced_call_under_a_cap_is_an_error() -> None:

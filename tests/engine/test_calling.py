@@ -92,6 +92,22 @@ def test_what_is_no_text_is_no_question(call: str, question: Any) -> None:
         getattr(asked, call)(question)
 
 
+def test_half_a_character_is_no_question() -> None:
+    with engine() as asked, pytest.raises(QuestionError, match="no text: surrogates"):
+        asked.ask("\ud800 who?")
+
+
+def test_a_batch_of_one_text_is_refused() -> None:
+    with engine() as asked, pytest.raises(QuestionError, match="one text, not several"):
+        asked.batch(QUESTION)
+
+
+@pytest.mark.parametrize("asked_for", [None, 7, [QUESTION]])
+def test_the_runnable_refuses_what_is_no_question(asked_for: Any) -> None:
+    with engine() as asked, pytest.raises(QuestionError, match="the question is of type"):
+        asked.as_runnable().invoke(asked_for)
+
+
 def test_a_batch_keeps_the_order() -> None:
     questions = [f"{QUESTION} {number}" for number in range(20)]
     with engine() as asked:

@@ -289,3 +289,10 @@ def test_a_corpus_that_cannot_be_read_leaves_the_old_index(folder: Path, tmp_pat
     after = contents(folder)
     assert after.pop(".slarag-index.lock") == before.pop(".slarag-index.lock")
     assert after == before
+
+
+def test_one_path_and_one_document_need_no_list(tmp_path: Path) -> None:
+    write_facts(tmp_path / "docs")
+    report = build_index(str(tmp_path / "docs"), tmp_path / "index", embedder=hash_embedder())
+    assert report.documents == 4
+    assert remove(tmp_path / "index", "amber.txt").documents == 3

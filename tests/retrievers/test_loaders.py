@@ -44,6 +44,22 @@ def test_several_folders_keep_their_names_apart(tmp_path: Path) -> None:
     assert [document.id for document in read(tmp_path / "a", tmp_path / "b")] == ["a/same.txt", "b/same.txt"]
 
 
+def test_paths_of_one_name_are_told_apart_by_what_lies_above_them(tmp_path: Path) -> None:
+    for name in ("x/docs", "y/docs"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "readme.md").write_text(f"in {name}")
+    folders = read(tmp_path / "x/docs", tmp_path / "y/docs", tmp_path / "x/docs")
+    assert [document.id for document in folders] == ["x/docs/readme.md", "y/docs/readme.md"]
+    files = read(tmp_path / "x/docs/readme.md", tmp_path / "y/docs/readme.md")
+    assert [document.id for document in files] == ["x/docs/readme.md", "y/docs/readme.md"]
+
+
+def test_a_few_bad_bytes_do_not_make_another_encoding_of_a_text(tmp_path: Path) -> None:
+    text = "Łódź i Kraków, a także Gdańsk. "
+    damaged = (text * 3).encode() + "ź".encode()[:1]
+    assert read_one(tmp_path / "a.txt", damaged).page_content == text * 3 + "\ufffd"
+
+
 def test_text_is_decoded(tmp_path: Path) -> None:
     assert read_one(tmp_path / "a.txt", "\ufeffcafé\r\nbar").page_content == "café\nbar"
     assert read_one(tmp_path / "b.txt", "café".encode("utf-16")).page_content == "café"
@@ -57,6 +73,11 @@ def test_text_is_decoded(tmp_path: Path) -> None:
 def test_markdown_is_kept_and_named_by_its_heading(tmp_path: Path, text: str, title: str) -> None:
     document = read_one(tmp_path / "page.md", text)
     assert (document.page_content, document.metadata["title"]) == (text, title)
+
+
+def test_text_between_two_rules_is_no_front_matter(tmp_path: Path) -> None:
+    text = "---\n\nThe bridge was opened in 1917.\n\nDay 1: we left.\n\n---\n\nMore."
+    assert "opened in 1917" in read_one(tmp_path / "a.md", text).page_content
 
 
 def test_front_matter_of_markdown_is_left_out(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
@@ -111,9 +112,27 @@ def test_pieces_of_a_foreign_source_keep_their_place() -> None:
     )
     retriever = ForeignRetriever(KeywordRetriever(documents=[document]))
     (passage,) = asyncio.run(retriever.retrieve("amber", method="dense", k=3))
-    expected = Passage(passage_id="c7", document_id="a.txt", text="amber", title="On amber", start=4, score=1.0)
+    expected = Passage(
+        passage_id=passage.passage_id, document_id="a.txt", text="amber", title="On amber", start=4, score=1.0
+    )
     assert passage == expected
+    assert passage.passage_id.startswith("c7#4@")
     assert retriever.source_text("a.txt") is None
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        [{"source": "a.pdf", "page": page, "start_index": 0} for page in range(3)],
+        [{"id": "doc-7", "source": "a.txt", "start_index": start} for start in (0, 500, 1000)],
+    ],
+)
+def test_pieces_of_a_foreign_source_stay_apart(metadata: list[dict[str, Any]]) -> None:
+    documents = [Document(page_content=f"amber {at}", metadata=one) for at, one in enumerate(metadata)]
+    retriever = ForeignRetriever(KeywordRetriever(documents=documents))
+    found = asyncio.run(retriever.retrieve("amber", method="dense", k=9))
+    assert [passage.text for passage in found] == ["amber 0", "amber 1", "amber 2"]
+    assert len({(passage.document_id, passage.start) for passage in found}) == 3
 
 
 def test_other_foreign_documents_are_their_own_source() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -177,3 +178,10 @@ def test_the_deadline_may_equal_the_p95() -> None:
 def test_a_profile_round_trips_through_its_model() -> None:
     profile = load_profile("safe")
     assert Profile.model_validate(profile.model_dump()) == profile
+
+
+@pytest.mark.parametrize("given", [{"name": "x"}, 7, "name: x\npriority: cost\n" * 400, "a\0b"])
+def test_what_names_no_profile_is_refused(given: Any) -> None:
+    with pytest.raises(ProfileError, match=r"no profile|cannot be loaded") as caught:
+        load_profile(given)
+    assert len(str(caught.value)) < 300

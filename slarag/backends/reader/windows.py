@@ -55,8 +55,12 @@ class Windower:
 
     def _encode_passage(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         encoding = self._encode(text)
-        words = [encoding.token_to_chars(0) if w is None else encoding.word_to_chars(w) for w in encoding.word_ids]
-        return encoding.ids, [place or (0, 0) for place in words]
+        placed = list(zip(encoding.word_ids, encoding.offsets, strict=True))
+        words: dict[int, tuple[int, int]] = {}
+        for word, (start, end) in placed:
+            if word is not None:
+                words[word] = (words[word][0] if word in words else start, end)
+        return encoding.ids, [place if word is None else words[word] for word, place in placed]
 
 
 def special_ids(tokenizer: Tokenizer) -> tuple[int, int]:

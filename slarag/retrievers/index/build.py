@@ -19,7 +19,7 @@ from .staging import building
 
 
 def build_index(
-    paths: Sequence[Path | str],
+    paths: Sequence[Path | str] | Path | str,
     folder: Path | str,
     *,
     embedder: Embedder | None = None,
@@ -46,7 +46,7 @@ def build_index(
 
 def add(
     folder: Path | str,
-    paths: Sequence[Path | str],
+    paths: Sequence[Path | str] | Path | str,
     *,
     embedder: Embedder | None = None,
     progress: Progress | None = None,
@@ -68,12 +68,13 @@ def add(
             return run.finish(by.encode, corpus.skipped)
 
 
-def remove(folder: Path | str, document_ids: Iterable[str], *, progress: Progress | None = None) -> BuildReport:
+def remove(folder: Path | str, document_ids: Iterable[str] | str, *, progress: Progress | None = None) -> BuildReport:
     """Remove documents from the index in `folder`.
 
     Raises `CorpusError` for an id that is not there and when none would be left.
     """
-    target, unwanted = Path(folder), set(document_ids)
+    target = Path(folder)
+    unwanted = {document_ids} if isinstance(document_ids, str) else set(document_ids)
     _opened(target, lambda index: _check_removable(index, unwanted)).close()
     with building(target) as staging:
         previous = _opened(target, lambda index: _check_removable(index, unwanted))

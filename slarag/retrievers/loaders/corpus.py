@@ -48,8 +48,8 @@ class Corpus:
     without any readable document raises. Documents have `document_id`, `title` and `source` in their metadata.
     """
 
-    def __init__(self, paths: Sequence[Path | str], *, strict: bool = False) -> None:
-        self._paths = tuple(paths)
+    def __init__(self, paths: Sequence[Path | str] | Path | str, *, strict: bool = False) -> None:
+        self._paths = (paths,) if isinstance(paths, str | Path) else tuple(paths)
         self._strict = strict
         self.skipped: list[Skipped] = []
 

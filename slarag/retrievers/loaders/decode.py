@@ -8,6 +8,9 @@ from pathlib import Path
 from ...sla.errors import CorpusError
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_REPLACED = "\ufffd"
+_MOST_BAD = 0.2
+"""Share of the letters beyond ASCII that are none, in a text in UTF-8 that is merely damaged."""
 _HEAD = 8192
 _CONTROL = frozenset(range(32)) - {9, 10, 12, 13, 27}
 
@@ -34,14 +37,17 @@ def refuse_binary(raw: bytes) -> None:
 
 
 def decode(raw: bytes) -> str:
-    """UTF-8, UTF-16 with its mark, else Windows-1252, which every other text file can be read as."""
+    """UTF-8, also with a few bad bytes, UTF-16 with its mark, else Windows-1252, which every text can be read as."""
     refuse_binary(raw)
     if raw.startswith(_UTF16):
         return clean(raw.decode("utf-16", errors="replace"))
     try:
         return clean(raw.decode("utf-8-sig"))
     except UnicodeDecodeError:
-        return clean(raw.decode("cp1252", errors="replace"))
+        text = raw.decode("utf-8-sig", errors="replace")
+    if text.count(_REPLACED) > _MOST_BAD * sum(not letter.isascii() for letter in text):
+        text = raw.decode("cp1252", errors="replace")
+    return clean(text)
 
 
 def clean(text: str) -> str:

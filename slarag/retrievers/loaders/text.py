@@ -11,7 +11,8 @@ from .loaded import Loaded
 
 _HEADING = re.compile(r"^(?:#{1,6}[ \t]+(?P<marked>[^\n]+?)[ \t#]*|(?P<underlined>[^\n]+)\n=+[ \t]*)$", re.MULTILINE)
 _HEADING_WITHIN = 2_000
-_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
+_MATTER = re.compile(r"\A---\n(?=[\w.-]+:)(?:[\w.-]+:.*\n|[ \t#-].*\n|\n)*?---[ \t]*\n")
+"""Keys with values between two rules; other text between two rules is text."""
 
 
 def load_text(path: Path) -> Iterator[Loaded]:

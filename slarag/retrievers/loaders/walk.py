@@ -29,25 +29,40 @@ def find_files(paths: Sequence[Path | str]) -> list[SourceFile]:
     """The files of `paths`: files as they are, folders walked and sorted by path.
 
     In a folder, hidden entries, files of other endings and index folders are left out. With several paths every
-    document id begins with the name of its path. Raises `CorpusError` for a path that is not there and for no file.
+    document id begins with the name of its path, and with as many of the folders above it as tell it from the others.
+    Raises `CorpusError` for a path that is not there and for no file.
     """
-    if not paths:
+    several = [Path(path) for path in paths]
+    if not several:
         raise CorpusError("no path of documents was given", remedy="name a folder or a file")
-    several = len(paths) > 1
-    files = [file for path in paths for file in _of_path(Path(path), several)]
+    names = _names(several)
+    files = [file for path in several for file in _of_path(path, names[path.resolve()], len(names) > 1)]
     if not files:
-        named = ", ".join(repr(str(path)) for path in paths)
+        named = ", ".join(repr(str(path)) for path in several)
         raise CorpusError(f"no documents in {named}", remedy=f"put files there that end in {' '.join(KNOWN_ENDINGS)}")
     return _distinct(files)
 
 
-def _of_path(path: Path, prefixed: bool) -> list[SourceFile]:
+def _names(paths: Sequence[Path]) -> dict[Path, str]:
+    """For each path its last parts, as many as no other path ends in."""
+    whole = list(dict.fromkeys(path.resolve() for path in paths))
+    names: dict[Path, str] = {}
+    for path in whole:
+        others = {other.parts for other in whole if other != path}
+        count = 1
+        while any(other[-count:] == path.parts[-count:] for other in others) and count < len(path.parts):
+            count += 1
+        names[path] = _text("/".join(part for part in path.parts[-count:] if part != path.anchor))
+    return names
+
+
+def _of_path(path: Path, name: str, is_one_of_several: bool) -> list[SourceFile]:
     if path.is_dir():
-        prefix = f"{_text(path.resolve().name)}/" if prefixed else ""
+        prefix = f"{name}/" if is_one_of_several else ""
         found = sorted(_walk(path), key=lambda file: file.relative_to(path).as_posix())
         return [SourceFile(path=file, document_id=prefix + _text(file.relative_to(path).as_posix())) for file in found]
     if path.is_file():
-        return [SourceFile(path=path, document_id=_text(path.name))]
+        return [SourceFile(path=path, document_id=name)]
     reason = "is neither a file nor a folder" if path.exists() else "does not exist"
     raise CorpusError(f"{str(path)!r} {reason}", remedy="check the path")
 
