@@ -38,6 +38,8 @@ __all__ = ["PoolBackend"]
 DEFAULT_PRICE = Price(usd_per_device_second=USD_PER_DEVICE_SECOND)
 _GATEWAY_TIMEOUT = 504
 _MOST_CANDIDATES = 50
+_LONGEST_MS = 86_400_000.0
+"""The longest time that a pool is told; who allows more waits no longer for a reading."""
 
 
 class PoolBackend:
@@ -166,7 +168,7 @@ class PoolBackend:
     ) -> dict[str, Any]:
         body: dict[str, Any] = {"question": question, "passages": [passage.text for passage in passages], **fields}
         if left is not None:
-            body["deadline_ms"] = 1000 * left
+            body["deadline_ms"] = min(1000 * left, _LONGEST_MS)
         return await within(self._post(body), left, self._name)
 
     async def _post(self, body: dict[str, Any]) -> dict[str, Any]:

@@ -135,3 +135,20 @@ def test_an_operation_that_had_nothing_to_do_is_not_done_again_either(tiny_folde
             assert engine.size == 1
 
     asyncio.run(use())
+
+
+def test_an_operation_that_joined_another_is_not_done_again(tiny_folder: Path) -> None:
+    async def use() -> None:
+        async with pool(tiny_folder) as engine:
+            first = asyncio.create_task(engine.resize(3, operation_id="first"))
+            await asyncio.sleep(0)
+            joined = await engine.resize(3, operation_id="joined")
+            assert (joined.operation_id, joined.bytes_moved) == ("joined", (await first).bytes_moved)
+            nothing = await engine.resize(3, operation_id="nothing")
+            assert (nothing.bytes_moved, nothing.seconds) == (0, 0.0)
+            await engine.resize(2)
+            assert await engine.resize(3, operation_id="joined") == joined
+            assert engine.size == 2
+            assert [status.target for status in engine.resizing.history] == [3, 2]
+
+    asyncio.run(use())

@@ -43,3 +43,29 @@ def test_told_to_stop_it_says_so_and_refuses_work_until_what_runs_is_finished() 
             await serving
 
     asyncio.run(main())
+
+
+def test_told_twice_it_ends_at_once() -> None:
+    entered = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        entered.set()
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        stopping = StoppingApp(app)
+        server = StoppingServer(stopping, uvicorn.Config(stopping, log_level="critical", lifespan="off"))
+        with bound("127.0.0.1", 0) as listening:
+            serving = asyncio.create_task(server.serve([listening]))
+            url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+            async with httpx.AsyncClient(base_url=url, timeout=None, trust_env=False) as client:
+                running = asyncio.create_task(client.post("/v1/completions"))
+                await entered.wait()
+                server.handle_exit(signal.SIGTERM, None)
+                assert not server.is_forced
+                server.handle_exit(signal.SIGTERM, None)
+                await asyncio.wait_for(serving, 20)
+                assert server.is_forced
+                running.cancel()
+
+    asyncio.run(main())

@@ -103,7 +103,7 @@ def _of_simulated(engine: PoolEngine, limits: dict[str, Any]) -> ServiceModel:
 
 async def _of_generator(engine: PoolEngine, limits: dict[str, Any]) -> ServiceModel:
     options, layout = engine.cluster.options, engine.cluster.layout
-    room = min(layout.config.max_positions, layout.kv_blocks * layout.block_tokens) - _ANSWER_ROOM
+    room = layout.max_tokens - _ANSWER_ROOM
     longest = max(4, min(_LONGEST_PROMPT, room, options.max_batch_tokens - max(_BATCHES)))
     prompts = (max(1, longest // 8), max(2, longest // 2), longest)
     samples = await measure_steps(engine, prompts=prompts, batches=_BATCHES, rounds=1)

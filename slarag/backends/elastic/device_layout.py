@@ -47,6 +47,11 @@ class DeviceLayout:
         return offset + spec.elements * BYTES_OF[self.dtype]
 
     @property
+    def max_tokens(self) -> int:
+        """Most tokens of a sequence: what the model knows positions for, and a device's blocks hold."""
+        return min(self.config.max_positions, self.kv_blocks * self.block_tokens)
+
+    @property
     def block_bytes(self) -> int:
         """Size of a KV block."""
         return block_bytes(self.config, self.block_tokens, self.dtype)

@@ -36,6 +36,8 @@ from .store import ReaderSettings, load_reader, pack, reads_within_budget, use_b
 from .windows import Window, Windower
 
 DEFAULT_PRICE = Price(usd_per_device_second=USD_PER_DEVICE_SECOND)
+_LONG = 20_000
+"""Characters of a passage from which finding its tokens would hold up the loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +197,11 @@ class EmbeddedReader:
             return PassageReading(held, 0, 0.0, is_reused=True)
         assert self._windower is not None
         assert self._batcher is not None
-        windows = self._windower.windows(first, passage, budget)
+        windows = (
+            await asyncio.to_thread(self._windower.windows, first, passage, budget)
+            if len(passage) > _LONG
+            else self._windower.windows(first, passage, budget)
+        )
         if not windows:
             return PassageReading(Reading((), -20.0, -20.0, (0.0, 0.0, 1.0), 0), 0, 0.0)
         futures = self._batcher.submit(windows, deadline)

@@ -51,7 +51,8 @@ class Windower:
         ]
 
     def _encode(self, text: str) -> Encoding:
-        return self._tokenizer.encode(text, add_special_tokens=False)
+        # As a batch of one, for which other threads may run meanwhile.
+        return self._tokenizer.encode_batch([text], add_special_tokens=False)[0]
 
     def _encode_passage(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         encoding = self._encode(text)

@@ -58,7 +58,9 @@ def completion_of(body: dict[str, Any]) -> Completion:
     text = message.get("content") if isinstance(message, dict) else None
     if choice is None or not isinstance(text, str):
         raise UnusableBodyError("it holds no choices[0].message.content")
-    return Completion(text=text, usage=usage_of(body), truncated=choice.get("finish_reason") == "length")
+    finish = choice.get("finish_reason")
+    _refuse_unfinished(finish)
+    return Completion(text=text, usage=usage_of(body), truncated=finish == "length")
 
 
 async def completion_of_events(events: AsyncIterator[dict[str, Any]]) -> Completion:
@@ -77,7 +79,14 @@ async def completion_of_events(events: AsyncIterator[dict[str, Any]]) -> Complet
         finish = choice.get("finish_reason") or finish
     if finish is None:
         raise UnusableBodyError("the stream ended before the reply did")
+    _refuse_unfinished(finish)
     return Completion(text="".join(pieces), usage=usage, truncated=finish == "length")
+
+
+def _refuse_unfinished(finish: object) -> None:
+    """What a server of slarag's kind says of an answer that it could not write to its end."""
+    if finish in {"failed", "cancelled"}:
+        raise UnusableBodyError(f"the reply ended as {finish}")
 
 
 def usage_of(body: dict[str, Any]) -> Usage | None:

@@ -19,12 +19,13 @@ from ...sla.errors import (
     ConfigurationError,
 )
 from .address import Address
-from .body import UnusableBodyError
+from .body import UnusableBodyError, read_json
 from .status import is_passing, retry_after_s
 
 CONNECT_S = 5.0
 IDLE_S = 120.0
 """Without a deadline, a server that sends nothing for this long has failed."""
+_MOST_SAID_BYTES, _MOST_SAID = 65_536, 200
 
 
 class Server:
@@ -59,7 +60,7 @@ class Server:
         try:
             async with self._client().stream(method, url, content=content, headers=headers) as response:
                 if not response.is_success:
-                    raise self._refusal(response)
+                    raise self._refusal(response, await _said_in(response))
                 yield response
         except httpx.TimeoutException as error:
             raise BackendTimeoutError(f"backend {self._backend!r} timed out", backend=self._backend) from error
@@ -118,10 +119,10 @@ class Server:
             self._clients[loop] = client
         return client
 
-    def _refusal(self, response: httpx.Response) -> BackendUnavailableError:
+    def _refusal(self, response: httpx.Response, said: str) -> BackendUnavailableError:
         status = response.status_code
         return BackendUnavailableError(
-            f"backend {self._backend!r} refused with HTTP {status}",
+            f"backend {self._backend!r} refused with HTTP {status}{said}",
             remedy="try later, or add capacity" if is_passing(status) else "check the address, the model and the key",
             backend=self._backend,
             status=status,
@@ -142,3 +143,14 @@ class Server:
             remedy="check that the server runs",
             backend=self._backend,
         )
+
+
+async def _said_in(response: httpx.Response) -> str:
+    """What is wrong with a request, in its server's words; nothing of other refusals, which may repeat a key."""
+    if response.status_code not in {httpx.codes.BAD_REQUEST, httpx.codes.UNPROCESSABLE_ENTITY}:
+        return ""
+    try:
+        message = (await read_json(response, _MOST_SAID_BYTES))["error"]["message"]
+    except (UnusableBodyError, httpx.HTTPError, LookupError, TypeError):
+        return ""
+    return f": {str(message)[:_MOST_SAID]}"

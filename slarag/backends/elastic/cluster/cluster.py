@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import wire
 from ..device_layout import SHARED, DeviceLayout
-from ..errors import WorkerGoneError
+from ..errors import ElasticError, WorkerGoneError
 from ..memory import libc
 from ..memory.arena import Region
 from ..memory.client import MemoryProcess
@@ -32,7 +32,8 @@ class Cluster:
     """A running pool. Whoever changes its devices or their workers holds `changing`.
 
     placement: which device holds which expert now. devices: by number. booted: the standbys. watch: notices what ends
-    or hangs. replaced: workers that another took the place of.
+    or hangs. is_broken: whether a worker that ends can not be replaced any more. replaced: workers that another took
+    the place of.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Cluster:
         self.processes = processes
         self.devices: dict[int, Device] = {}
         self.changing = asyncio.Lock()
+        self.is_broken = False
         self.replaced = 0
         self.booted = Standbys(processes, 0 if "standby" in options.without else options.standbys, self._get_ready)
         self.watch = Watch(self)
@@ -258,6 +260,11 @@ class Cluster:
         for result in await asyncio.gather(*told, return_exceptions=True):
             if isinstance(result, BaseException) and not isinstance(result, WorkerGoneError):
                 raise result
+
+    def require_whole(self) -> None:
+        """Raise `ElasticError` when the pool is broken: what it takes in now may never be answered."""
+        if self.is_broken:
+            raise ElasticError("the pool has lost its memory manager", remedy="start the pool again")
 
     def start_task(self, work: Coroutine[Any, Any, None]) -> None:
         """Let `work` run beside everything else, until the pool closes."""

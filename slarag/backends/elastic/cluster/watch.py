@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from .processes import WorkerProcess
 if TYPE_CHECKING:
     from .cluster import Cluster
 
+_log = logging.getLogger(__name__)
 _EVERY_SECONDS = 0.05
 _LATE_SECONDS = 0.5
 """A watch that comes this late was held up itself, and the workers with it: their silence says nothing then."""
@@ -42,11 +44,17 @@ class Watch:
             await asyncio.sleep(_EVERY_SECONDS)
             if time.monotonic() - started < _LATE_SECONDS:
                 self._kill_stuck()
+            self._look_at_memory()
             cluster.processes.strays.reap()
             if not cluster.processes.can_fork and not self._is_renewing:
                 cluster.start_task(self._renew())
             if cluster.standbys < cluster.booted.wanted:
                 cluster.start_task(cluster.booted.fill())
+
+    def _look_at_memory(self) -> None:
+        if not self._cluster.memory.is_alive and not self._cluster.is_broken:
+            self._cluster.is_broken = True
+            _log.error("the memory manager is gone: workers that end are not replaced, start the pool again")
 
     def _kill_stuck(self) -> None:
         cluster = self._cluster

@@ -41,6 +41,7 @@ class ZygoteProcess:
     process: subprocess.Popen[bytes]
     connection: socket.socket
     _is_answering: bool = True
+    _is_closed: bool = False
 
     @classmethod
     async def start(cls, board: int) -> ZygoteProcess:
@@ -96,7 +97,10 @@ class ZygoteProcess:
         return self._is_answering and self.process.poll() is None and not is_stopped(self.process.pid)
 
     async def aclose(self) -> None:
-        """End it, stopped or not."""
+        """End it, stopped or not. Twice is fine: one that could not be replaced is ended again."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         self.connection.close()
         self.process.kill()
         await asyncio.to_thread(self.process.wait)

@@ -12,11 +12,13 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ..errors import ElasticError
 from ..serve.engine import PoolEngine
 from ..serve.sequence import Output, Sequence
 
 Kind = Literal["completion", "chat"]
 _WATCH_SECONDS = 0.1
+_FAILED = "generating this ended the workers that tried"
 
 
 @dataclass(slots=True)
@@ -45,6 +47,8 @@ class Answer:
             collected = await asyncio.gather(*(self._collect(sequence) for sequence in self.sequences))
         finally:
             watch.cancel()
+        if any(found.finish == "failed" for found in collected):
+            raise ElasticError(_FAILED, remedy="ask again")
         choices = [self._whole_choice(index, found) for index, found in enumerate(collected)]
         return {
             **self._head("chat.completion" if self.kind == "chat" else "text_completion"),
@@ -58,6 +62,10 @@ class Answer:
         sent: dict[int, int] = {}
         async with aclosing(self._merged()) as merged:
             async for index, output in merged:
+                if output.finish == "failed":
+                    detail = {"message": _FAILED, "type": "server_error", "param": None, "code": ElasticError.code}
+                    yield _event({"error": detail})
+                    break
                 yield _event({**head, "choices": [self._streamed_choice(index, output, sent.get(index))]})
                 sent[index] = sent.get(index, 0) + len(output.text)
         if include_usage:

@@ -53,7 +53,7 @@ def card_of(options: PoolOptions, model: str) -> dict[str, Any]:
 
         card = model_card(model, task="answer", max_tokens=MAX_WINDOW_TOKENS)
         return card | {"reads_within_budget": reads_within_budget(options.model)}
-    return model_card(model, task="generate", max_tokens=options.layout().config.max_positions)
+    return model_card(model, task="generate", max_tokens=options.layout().max_tokens)
 
 
 def _counts(engine: PoolEngine) -> Counts:

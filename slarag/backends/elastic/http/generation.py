@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence as Items
 from typing import Any
 
@@ -25,7 +26,7 @@ def add_generation(app: FastAPI, engine: PoolEngine, model: str) -> None:
         check_model(body.model, model)
         jobs = [
             (prompt, body.options(body.max_tokens, body.logprobs, copy))
-            for prompt in _prompts(engine, body)
+            for prompt in await asyncio.to_thread(_prompts, engine, body)
             for copy in range(body.n)
         ]
         return await _answer(engine, "completion", model, jobs, body, request)
@@ -34,9 +35,8 @@ def add_generation(app: FastAPI, engine: PoolEngine, model: str) -> None:
     async def chats(body: ChatBody, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Answer a chat."""
         check_model(body.model, model)
-        prompt = _chat_tokens(engine, body, framed=body.add_special_tokens)
-        layout = engine.cluster.layout
-        room = min(layout.config.max_positions, layout.kv_blocks * layout.block_tokens) - len(prompt)
+        prompt = await asyncio.to_thread(_chat_tokens, engine, body, framed=body.add_special_tokens)
+        room = engine.cluster.layout.max_tokens - len(prompt)
         max_tokens = body.max_completion_tokens or body.max_tokens or max(1, room)
         logprobs = (body.top_logprobs or 0) if body.logprobs else None
         jobs = [(prompt, body.options(max_tokens, logprobs, copy)) for copy in range(body.n)]
@@ -46,9 +46,9 @@ def add_generation(app: FastAPI, engine: PoolEngine, model: str) -> None:
     async def tokenize(body: TokenizeBody) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
         """A text or a chat to tokens."""
         check_model(body.model, model)
-        tokens = _tokenized(engine, body)
+        tokens = await asyncio.to_thread(_tokenized, engine, body)
         names = [engine.tokenizer.name_of(token) for token in tokens] if body.return_token_strs else None
-        return tokenized(tokens, engine.cluster.layout.config.max_positions, names)
+        return tokenized(tokens, engine.cluster.layout.max_tokens, names)
 
 
 def tokenized(tokens: list[int], most: int, names: list[str] | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 
 from starlette.exceptions import HTTPException
@@ -10,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .failures import failure
 
 MAX_BODY_BYTES = 16_000_000
+MAX_BODY_PAUSE_S = 30.0
 CONTROL_PATHS = frozenset({"/scale_elastic_ep", "/is_scaling_elastic_ep"})
 
 
@@ -38,7 +40,14 @@ class Guard:
                 scope, receive, send
             )
         else:
+            await self._within_bounds(scope, receive, send)
+
+    async def _within_bounds(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A body that is over its bounds is refused here where the application does not do it."""
+        try:
             await self._app(scope, _bounded(receive), send)
+        except HTTPException as error:
+            await failure(error.status_code, str(error.detail), "invalid_request_error")(scope, receive, send)
 
     def _bears_token(self, headers: dict[bytes, bytes]) -> bool:
         scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
@@ -53,13 +62,18 @@ def _stated_length(headers: dict[bytes, bytes]) -> int:
 
 
 def _bounded(receive: Receive) -> Receive:
-    """A body that does not state its length is cut off where it is too long."""
-    received = 0
+    """A body that does not state its length is cut off where it is too long, and one that does not come is given up."""
+    received, is_whole = 0, False
 
     async def bounded() -> Message:
-        nonlocal received
-        message = await receive()
+        nonlocal received, is_whole
+        try:
+            async with asyncio.timeout(None if is_whole else MAX_BODY_PAUSE_S):
+                message = await receive()
+        except TimeoutError:
+            raise HTTPException(408, f"nothing of the body came for {MAX_BODY_PAUSE_S:g} s") from None
         received += len(message.get("body", b""))
+        is_whole = not message.get("more_body", False)
         if received > MAX_BODY_BYTES:
             raise HTTPException(413, f"the body is over {MAX_BODY_BYTES} bytes")
         return message

@@ -40,7 +40,7 @@ class AnswersBody(ReadingBody):
     """`POST /v1/answers`. passages: best first. n_best: candidates wanted. A claim to verify is a question here."""
 
     question: Text
-    passages: Annotated[list[Text], Field(max_length=256)]
+    passages: Annotated[list[Text], Field(max_length=4096)]
     kind: AnswerKind = "span"
     n_best: int = Field(default=5, ge=1, le=50)
 

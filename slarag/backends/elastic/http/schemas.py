@@ -12,7 +12,11 @@ from ..serve.sequence import GenerationOptions
 from .neutral import Body, NeutralBody, NeutralCompletion, Off
 
 Token = Annotated[int, Field(ge=0, lt=2**31)]
+Text = Annotated[str, Field(max_length=16_000_000)]
+"""Bounded, so that it is checked for being UTF-8, too; a body is smaller than that."""
 StopText = Annotated[str, Field(min_length=1, max_length=1000)]
+_LEAST_TEMPERATURE = 1e-5
+"""Under which the likeliest token is taken, as vLLM does: divided by less, logits overflow."""
 Stops = StopText | Annotated[list[StopText], Field(max_length=16)]
 
 
@@ -47,13 +51,14 @@ class GenerationBody(NeutralBody):
     def options(self, max_tokens: int, logprobs: int | None, copy: int) -> GenerationOptions:
         """The options of the `copy`-th answer."""
         seed = 0 if self.seed is None else abs(self.seed) + 1 + copy
+        temperature = float(self.temperature) if self.temperature >= _LEAST_TEMPERATURE else 0.0
         return GenerationOptions(
             max_tokens=max_tokens,
             sampling=Sampling(
-                temperature=float(self.temperature),
+                temperature=temperature,
                 top_p=float(self.top_p),
                 top_k=max(0, self.top_k),
-                seed=seed if self.temperature else 0,
+                seed=seed if temperature else 0,
                 logprobs=logprobs,
                 min_p=float(self.min_p),
             ),
@@ -73,7 +78,7 @@ def stop_texts(stop: Stops | None) -> tuple[str, ...]:
 class CompletionBody(GenerationBody, NeutralCompletion):
     """`POST /v1/completions`. add_special_tokens: those that the tokenizer puts around a text."""
 
-    prompt: str | list[Token] | Annotated[list[str] | list[list[Token]], Field(min_length=1, max_length=256)]
+    prompt: Text | list[Token] | Annotated[list[Text] | list[list[Token]], Field(min_length=1, max_length=256)]
     max_tokens: int = Field(default=16, ge=1, lt=2**31)
     logprobs: int | None = Field(default=None, ge=0, le=20)
     add_special_tokens: bool = True
@@ -83,15 +88,15 @@ class TextPart(Body):
     """A part of a message."""
 
     type: Literal["text"]
-    text: str
+    text: Text
 
 
 class Message(Body):
     """A message of a chat; parts of its content are put together."""
 
     role: Literal["system", "user", "assistant", "developer", "tool"]
-    content: str | Annotated[list[TextPart], Field(min_length=1, max_length=1000)]
-    name: str | None = None
+    content: Text | Annotated[list[TextPart], Field(min_length=1, max_length=1000)]
+    name: Text | None = None
 
     def to_template(self) -> dict[str, str]:
         """As chat templates take it."""
@@ -127,7 +132,7 @@ class TokenizeBody(Body):
     """
 
     model: str | None = None
-    prompt: str | None = None
+    prompt: Text | None = None
     messages: Annotated[list[Message], Field(min_length=1, max_length=1000)] | None = None
     add_special_tokens: bool | None = None
     add_generation_prompt: bool = True

@@ -65,6 +65,8 @@ async def serve_pool(  # noqa: PLR0913 - one parameter a setting
             server = StoppingServer(served, _config(served))
             async with _controlled(app, autoscaler, inner, options.devices):
                 await server.serve([listening])
+            if server.is_forced:
+                await app.cut_off()
         finally:
             await app.end()
             for number, handler in before.items():

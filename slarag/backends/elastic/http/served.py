@@ -61,3 +61,7 @@ class ServedPool(Protocol):
     async def resize(self, size: int, *, operation_id: str | None = None) -> ResizeStatus:
         """Serve on `size` devices; raises `ResizeError`."""
         ...
+
+    async def aclose(self) -> None:
+        """End everything at once."""
+        ...

@@ -63,8 +63,8 @@ def add_state(
 
     @app.get("/health", response_class=Response, responses=REFUSALS)
     async def health() -> Response:  # pyright: ignore[reportUnusedFunction]
-        """200 while it serves, 503 once it is told to stop."""
-        return Response(status_code=503 if engine.is_draining else 200)
+        """200 while it serves, 503 once it is told to stop or cannot be repaired."""
+        return Response(status_code=503 if engine.is_draining or engine.cluster.is_broken else 200)
 
     @app.get("/load")
     async def load() -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]

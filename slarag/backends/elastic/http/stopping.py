@@ -49,19 +49,23 @@ class StoppingApp:
 
 
 class StoppingServer(uvicorn.Server):
-    """Listens until what runs is finished, so that who asks meanwhile is told; a second signal ends it at once."""
+    """Listens until what runs is finished, so that who asks meanwhile is told; a second signal ends it at once.
+
+    is_forced: whether there was a second one.
+    """
 
     def __init__(self, app: StoppingApp, config: uvicorn.Config) -> None:
         super().__init__(config)
         self._stopping_app = app
         self._is_told = False
+        self.is_forced = False
         self._stopping: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """On the first signal finish what runs; on any other do as uvicorn does."""
+        """On the first signal finish what runs; on any other end it."""
         if self._is_told:
-            super().handle_exit(sig, frame)
+            self.is_forced = self.should_exit = self.force_exit = True
             return
         self._is_told = True
         self._loop.call_soon_threadsafe(self._begin_to_stop)

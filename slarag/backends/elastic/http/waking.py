@@ -101,6 +101,12 @@ class WakingApp:
         if self._ending is not None:
             await asyncio.wait({self._ending})
 
+    async def cut_off(self) -> None:
+        """End at once what runs on the pool that is there."""
+        self._idle.set()
+        if self._awake is not None and self._awake.pool is not None:
+            await self._awake.pool.aclose()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; see the class."""
         if scope["type"] != "http":
@@ -221,7 +227,7 @@ class WakingApp:
 
     def _resizes(self) -> list[ResizeStatus]:
         pool = None if self._awake is None else self._awake.pool
-        return [*self._known.history, *(() if pool is None else pool.resizing.history)]
+        return [*self._known.history, *(() if pool is None else pool.resizing.operations)]
 
     async def _woken(self, body: AnySizeBody) -> Response | None:
         """Start the pool, for as long as the call may take; it goes on starting after that."""

@@ -154,6 +154,11 @@ class MemoryProcess:
             process = spawn(module, ["--socket", str(theirs.fileno()), *sizes], [theirs.fileno()])
         return cls(process, MemoryClient(ours))
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs."""
+        return self.process.poll() is None
+
     def close(self) -> None:
         """End it; waits until it is gone."""
         self.client.close()

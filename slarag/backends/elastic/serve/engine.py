@@ -40,7 +40,9 @@ class PoolEngine:
         self.tokenizer = tokenizer
         self.metrics = Metrics()
         self.max_waiting = max_waiting
-        self.resizing = Resizing(cluster, self._move_sequences, leave=self._leave, stay=self._stay)
+        self.resizing = Resizing(
+            cluster, self._move_sequences, leave=self._leave, stay=self._stay, give_up=self._give_up
+        )
         self.is_draining = False
         self._lanes: dict[int, Lane] = {}
         self._runs: dict[int, asyncio.Task[None]] = {}
@@ -192,10 +194,15 @@ class PoolEngine:
         await asyncio.gather(*self._runs.values(), return_exceptions=True)
         await self.cluster.aclose()
 
+    def _give_up(self) -> None:
+        for sequence in list(self._live):
+            self.finish(sequence, "failed")
+
     def _admit(self, count: int) -> None:
         """Who gets a place in a batch with its next step holds nobody up, and does not count as waiting."""
         if self.is_draining:
             raise BusyError("the pool is shutting down", remedy="ask another")
+        self.cluster.require_whole()
         places = self._scheduler.max_sequences * self.size
         if count > places + self.max_waiting:
             raise RequestError(
@@ -210,7 +217,7 @@ class PoolEngine:
 
     def _check(self, prompt: list[int], options: GenerationOptions) -> None:
         layout = self.cluster.layout
-        limit = min(layout.config.max_positions, layout.kv_blocks * layout.block_tokens)
+        limit = layout.max_tokens
         if not prompt:
             raise RequestError("the prompt is empty", remedy="give at least one token", param="prompt")
         if len(prompt) + options.max_tokens > limit:

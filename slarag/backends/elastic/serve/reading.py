@@ -90,7 +90,7 @@ class ReadingEngine:
         self.cluster = cluster
         self.metrics = Metrics()
         self.max_waiting = max_waiting
-        self.resizing = Resizing(cluster, self._move_work)
+        self.resizing = Resizing(cluster, self._move_work, give_up=self._give_up)
         self.brown_out = BrownOut()
         self.is_draining = False
         self._tokenizer = tokenizer
@@ -156,7 +156,8 @@ class ReadingEngine:
 
     def encode(self, text: str, *, framed: bool) -> Encoding:
         """The tokens of `text`. framed: with those that frame a window."""
-        return self._tokenizer.encode(text, add_special_tokens=framed)
+        # As a batch of one, for which other threads may run meanwhile.
+        return self._tokenizer.encode_batch([text], add_special_tokens=framed)[0]
 
     async def answer(self, question: Question) -> Answered:
         """Read the passages and say what they answer.
@@ -215,15 +216,22 @@ class ReadingEngine:
         for task in self._runs.values():
             task.cancel()
         await asyncio.gather(*self._runs.values(), return_exceptions=True)
+        self._refuse_all(lambda: BusyError("the pool is shutting down", remedy="ask another"))
+        await self.cluster.aclose()
+
+    def _give_up(self) -> None:
+        self._refuse_all(lambda: ElasticError("the pool cannot read any more", remedy="start the pool again"))
+
+    def _refuse_all(self, why: Callable[[], ElasticError]) -> None:
         held = [job for lane in self._lanes.values() for job in lane.batch]
         for job in [*self._queue.jobs, *held]:
             if not job.future.done():
-                job.future.set_exception(BusyError("the pool is shutting down", remedy="ask another"))
-        await self.cluster.aclose()
+                job.future.set_exception(why())
 
     def _check(self) -> None:
         if self.is_draining:
             raise BusyError("the pool is shutting down", remedy="ask another")
+        self.cluster.require_whole()
         if self.waiting >= self.max_waiting:
             self.metrics.rejected += 1
             wait_s = self.demand.wait_s(self.size)

@@ -55,6 +55,7 @@ class Resizing:
     """Resizes `cluster`. status: of the last resize. history: those that ended, the last one last.
 
     leave: as move_work, but while experts move; stay: called with the plan where that was for nothing.
+    give_up: called where a device is lost and none can be had any more.
     """
 
     def __init__(
@@ -64,13 +65,16 @@ class Resizing:
         *,
         leave: MoveWork = _nothing,
         stay: Callable[[ResizePlan], None] = lambda _: None,
+        give_up: Callable[[], None] = lambda: None,
     ) -> None:
         self.status = ResizeStatus()
         self.history: deque[ResizeStatus] = deque(maxlen=_KEPT)
+        self._joined: deque[ResizeStatus] = deque(maxlen=_KEPT)
         self._cluster = cluster
         self._move_work = move_work
         self._leave = leave
         self._stay = stay
+        self._give_up = give_up
         self._running: asyncio.Task[ResizeStatus] | None = None
         self._changing = asyncio.Lock()
         cluster.watch.on_lost = lambda device: cluster.start_task(self._do_without(device))
@@ -91,12 +95,12 @@ class Resizing:
         if self._running is not None:
             if size != self.status.target:
                 raise ResizeError("a resize is running", remedy="ask again when it is done", target=self.status.target)
-            return await asyncio.shield(self._running)
+            done = await asyncio.shield(self._running)
+            return done if operation_id is None else self._noted(replace(done, operation_id=operation_id))
         if size == len(self._cluster.placement.devices):
-            self._set("completed", source=size, target=size, operation_id=operation_id, error=None)
-            if operation_id is not None:
-                self.history.append(self.status)
-            return self.status
+            self.status = ResizeStatus(source=size, target=size, operation_id=operation_id)
+            self._set("completed")
+            return self._noted(self.status)
         return await self._start(plan_resize(self._cluster, size), operation_id, at_step)
 
     async def rebalance(self, counts: Sequence[Sequence[int]], most: int) -> int:
@@ -112,10 +116,19 @@ class Resizing:
             replicas = await Replication(self._cluster).balance(counts, most)
         return sum(len(copies) for copies in replicas.values())
 
+    @property
+    def operations(self) -> list[ResizeStatus]:
+        """The last operations that ended: the resizes, and those that joined one or had nothing to do."""
+        return [*self.history, *self._joined]
+
+    def _noted(self, status: ResizeStatus) -> ResizeStatus:
+        self._joined.append(status)
+        return status
+
     def _done(self, operation_id: str | None) -> ResizeStatus | None:
         if operation_id is None:
             return None
-        return next((s for s in self.history if s.operation_id == operation_id and s.phase == "completed"), None)
+        return next((s for s in self.operations if s.operation_id == operation_id and s.phase == "completed"), None)
 
     async def settled(self) -> None:
         """Wait until no resize runs."""
@@ -135,6 +148,9 @@ class Resizing:
     async def _do_without(self, device: Device) -> None:
         """Shrink the pool by a device that gets no worker. Where that cannot be, go on looking for one."""
         while device.is_lost and self._cluster.devices.get(device.number) is device:
+            if self._cluster.is_broken:
+                self._give_up()
+                return
             with contextlib.suppress(ResizeError):
                 if self._running is None and not self._changing.locked():
                     await self._start(plan_without(self._cluster, device.number), None)

@@ -52,7 +52,8 @@ class PoolTokenizer:
 
     def encode(self, text: str, *, framed: bool = True) -> list[int]:
         """Text to tokens. framed: with those that the tokenizer puts around a text."""
-        return self.tokens.encode(text, add_special_tokens=framed).ids
+        # As a batch of one, for which other threads may run meanwhile.
+        return self.tokens.encode_batch([text], add_special_tokens=framed)[0].ids
 
     def encode_chat(
         self, messages: list[dict[str, Any]], *, begins_answer: bool = True, framed: bool = False
