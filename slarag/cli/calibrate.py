@@ -44,7 +44,7 @@ def calibrate(  # noqa: PLR0913 - one parameter an option
         list[Path] | None,
         typer.Option(metavar="FILE...", help="What Engine.feedback wrote: the confidence is fitted to it as well."),
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="S", help="Draws the questions and the folds.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, metavar="S", help="Draws the questions and the folds.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Measure every plan on your questions.

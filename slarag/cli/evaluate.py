@@ -50,7 +50,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     ] = False,
     plan: PlanText = None,
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Ask N questions, drawn by the seed.")] = None,
-    seed: Annotated[int, typer.Option(metavar="S", help="Draws the questions and the intervals.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, metavar="S", help="Draws the questions and the intervals.")] = 0,
     concurrency: Annotated[int, typer.Option(min=1, metavar="N", help="Questions in flight.")] = 8,
     as_json: AsJson = False,
 ) -> None:

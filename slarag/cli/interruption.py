@@ -26,17 +26,20 @@ def resumable(kept: str) -> Generator[None]:
 
 @contextmanager
 def _terminable() -> Generator[None]:
-    """SIGTERM interrupts the block as SIGINT does, where nobody else has a use for it."""
+    """SIGTERM and SIGINT interrupt the block, also within a coroutine that holds its loop up, where they have no other
+    use: asyncio would only cancel its task then.
+    """
     # Python lets only the main thread set handlers.
     is_main = threading.current_thread() is threading.main_thread()
-    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, _interrupt)
+    unused = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    before = {number: found for number, found in unused.items() if is_main and signal.getsignal(number) is found}
+    for number in before:
+        signal.signal(number, _interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> Never:

@@ -60,8 +60,10 @@ class CalibrationReport:
 
     def table(self) -> str:
         """Lines for people."""
+        source = self.calibration.source
         lines = [
-            f"{self.path}: {self.calibration.source.runs:,} runs of {self.questions:,} questions",
+            f"{self.path}: {source.runs:,} runs of {source.questions:,} questions",
+            *([f"questions of this call: {self.questions:,}"] if self.questions != source.questions else []),
             f"device time of a reading: {1000 * self.calibration.seconds_per_passage:.1f} ms",
             *(f"held out, {name}: {value:g}" for name, value in self.calibration.validation.items()),
             *(f"failed, {code}: {count}" for code, count in self.failures.items()),

@@ -101,7 +101,7 @@ def _read(path: Path) -> dict[str, Outcomes]:
     for outcome in read_outcomes(folder):
         found.setdefault(outcome.profile, {})[outcome.item_id] = outcome
     if not found:
-        raise DataError(f"{path} holds no {ITEMS}", remedy="give a folder that `slarag eval --out` wrote")
+        raise DataError(f"{path} holds no outcome in {ITEMS}", remedy="give a folder that `slarag eval --out` wrote")
     return found
 
 
@@ -125,11 +125,18 @@ def _profile_pairs(
     if profile_a is None and profile_b is None:
         shared = [(name, name) for name in a if name in b]
         return shared or ([(*a, *b)] if len(a) == len(b) == 1 else [])  # pyright: ignore[reportReturnType]
-    one, other = profile_a or profile_b or "", profile_b or profile_a or ""
-    for name, held in ((one, a), (other, b)):
+    one = profile_a or _only(a) or profile_b or ""
+    other = profile_b or _only(b) or profile_a or ""
+    for side, name, held in (("A", one, a), ("B", other, b)):
         if name not in held:
-            raise DataError(f"no profile {name!r} was evaluated", remedy=f"name one of {sorted(held)}")
+            raise DataError(
+                f"{side} holds no profile {name!r}", remedy=f"give --profile-{side.lower()} one of {sorted(held)}"
+            )
     return [(one, other)]
+
+
+def _only(held: Mapping[str, Outcomes]) -> str:
+    return next(iter(held)) if len(held) == 1 else ""
 
 
 def _pair(name_a: str, a: Outcomes, name_b: str, b: Outcomes, seed: int) -> PairedProfiles:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -56,9 +57,10 @@ class RunFolder:
 
     def close(self) -> None:
         """Close the file of outcomes."""
-        if self._lines is not None:
-            self._lines.close()
-            self._lines = None
+        lines, self._lines = self._lines, None
+        if lines is not None:
+            with suppress(OSError):  # every outcome was written through before; the disk refused the last one already
+                lines.close()
 
     def __enter__(self) -> Self:
         return self
@@ -107,14 +109,10 @@ def read_outcomes(folder: Path) -> Iterator[Outcome]:
     path = folder / ITEMS
     if not path.is_file():
         return
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError:
-        raise DataError(f"{path} is not UTF-8 text", remedy="evaluate again into a new --out") from None
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
         try:
             raw = json.loads(line)
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):  # cut short, perhaps within a character
             continue
         try:
             yield outcome_from_dict(raw)

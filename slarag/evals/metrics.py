@@ -47,12 +47,14 @@ def figures(measured: Sequence[Measurement], timings: Sequence[Timing], *, seed:
 
 
 def wall_seconds(timings: Sequence[Timing]) -> float:
-    """How long the questions took together, concurrent ones counted once and pauses between sessions left out."""
-    spans: dict[int, tuple[float, float]] = {}
-    for timing in timings:
-        first, last = spans.get(timing.session, (timing.started_s, timing.finished_s))
-        spans[timing.session] = (min(first, timing.started_s), max(last, timing.finished_s))
-    return sum(last - first for first, last in spans.values())
+    """How long the questions took together, concurrent ones counted once and pauses between them left out."""
+    total, until = 0.0, (-1, 0.0)
+    for timing in sorted(timings, key=lambda timing: (timing.session, timing.started_s)):
+        began = max(timing.started_s, until[1]) if timing.session == until[0] else timing.started_s
+        if timing.finished_s > began:
+            total += timing.finished_s - began
+            until = (timing.session, timing.finished_s)
+    return total
 
 
 def _quality(measured: Sequence[Measurement], seed: int) -> dict[str, Figure]:

@@ -51,7 +51,8 @@ async def arun(settings: EvalSettings, *, engine: Asks | None = None, on_progres
         else:
             folder.claim(fingerprint)
     report = make_report(dataset, items, settings, session.outcomes, [profile.name for profile in profiles])
-    _write(settings, report, session.outcomes)
+    wanted = {item.item_id for item in items}
+    _write(settings, report, [outcome for outcome in session.outcomes if outcome.item_id in wanted])
     return report
 
 
@@ -112,13 +113,24 @@ def _profiles(settings: EvalSettings) -> list[Profile]:
 def _fingerprint(dataset: Dataset, settings: EvalSettings, profiles: Sequence[Profile]) -> dict[str, Any]:
     """What must stay the same for outcomes to be comparable; a later session may bring more questions and profiles."""
     described = describe_settings(settings)
-    fixed = {name: described[name] for name in ("mode", "plan", "index", "seed", "concurrency")}
+    fixed = {name: described[name] for name in ("mode", "plan", "seed", "concurrency")}
     return {
         **fixed,
+        "index": _index_of(settings),
         "data": dataset.digest,
+        "corpus": dataset.corpus_digest,
         "format": dataset.format,
         "profiles": {profile.name: profile.model_dump(mode="json") for profile in profiles},
     }
+
+
+def _index_of(settings: EvalSettings) -> str | None:
+    """Where a given index lies, and which of all that were built there it is."""
+    if settings.index is None:
+        return None
+    from ..retrievers.index.manifest import read_manifest
+
+    return f"{settings.index.resolve()} {read_manifest(settings.index).data}"
 
 
 def _write(settings: EvalSettings, report: Report, outcomes: Sequence[Outcome]) -> None:

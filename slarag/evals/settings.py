@@ -53,6 +53,8 @@ class EvalSettings:
         for name, value in (("limit", self.limit), ("concurrency", self.concurrency)):
             if value is not None and value < 1:
                 raise ConfigurationError(f"{name} {value!r} is under 1", remedy=f"give a positive --{name}")
+        if self.seed < 0:
+            raise ConfigurationError(f"seed {self.seed!r} is under 0", remedy="give a --seed from 0")
 
     @property
     def mode(self) -> Mode:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
@@ -15,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from slarag.cli.interruption import resumable
 from slarag.retrievers.index import Index, build_index
+from slarag.sla.errors import RunError
 
 from .conftest import Cli
 
@@ -155,7 +158,7 @@ def test_a_call_that_cannot_be_served(
     [
         ("eval --data bad --format jsonl --out runs", "nested too deeply"),
         ("eval --data bad --out runs", "bad"),
-        ("eval compare run run", "run/items.jsonl is not UTF-8 text"),
+        ("eval compare run run", "run holds no outcome in items.jsonl"),
         ("train reader --data . --run r --recipe bad", "recipe 'bad'"),
         ("train reader --data . --run r --recipe run/items.jsonl", "recipe 'run/items.jsonl'"),
         ("calibrate --data bad -o run", "'run' is a folder"),
@@ -271,6 +274,22 @@ def test_an_interrupt_while_indexing(
     monkeypatch.undo()
     assert cli("index", documents, "-o", index, *more).code == 0
     serves(index)
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_a_coroutine_that_holds_its_loop_up(how: signal.Signals) -> None:
+    passed: list[str] = []
+
+    async def busy() -> None:
+        signal.raise_signal(how)
+        passed.append("went on")
+        await asyncio.sleep(0)
+
+    with pytest.raises(RunError, match="interrupted; all is kept"), resumable("all is kept"):
+        asyncio.run(busy())
+    assert passed == []
+    assert signal.getsignal(how) in {signal.default_int_handler, signal.SIG_DFL}
 
 
 @pytest.mark.usefixtures("interruptible")

@@ -22,13 +22,18 @@ def test_a_window_that_is_read_again_has_the_budget_that_was_asked_for() -> None
 
 
 async def _read_thrice() -> None:
-    cluster = SimpleNamespace(devices={}, options=SimpleNamespace(max_batch_tokens=1000), watch=SimpleNamespace())
+    cluster = SimpleNamespace(
+        devices={},
+        options=SimpleNamespace(max_batch_tokens=1000),
+        watch=SimpleNamespace(),
+        require_whole=lambda: None,
+    )
     engine, waits = ReadingEngine(cast("Cluster", cluster), load_tokenizer(), ReaderSettings()), asyncio.Event()
     lane = SimpleNamespace(wake=waits.set, is_free=True, seconds_in_full=None, seconds_per_window=None)
     engine._lanes[0] = cast("ReadingLane", lane)
     asked = Question(text="When?", passages=(PASSAGE,), compute_budget=0.9, compute_floor=0.3)
     answer = asyncio.create_task(engine.answer(asked))
-    await waits.wait()
+    await asyncio.wait_for(waits.wait(), 10)
     for level, budget in ((0.5, 0.45), (0.5, 0.45), (1.0, 0.9)):
         engine.brown_out.level = level
         taken = engine._take()

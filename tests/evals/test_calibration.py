@@ -136,7 +136,7 @@ def test_every_plan_is_measured_with_the_shipped_reader(tmp_path: Path) -> None:
     assert all(cell.n == 6 for cell in made.cells if cell.intent == "any")
     larger, smaller = (next(c for c in made.cells if c.plan == plan.key and c.intent == "any") for plan in PLANS[::-1])
     assert larger.device_seconds > smaller.device_seconds
-    assert "8 questions" in report.table()
+    assert "runs of 6 questions\nquestions of this call: 8\n" in report.table()
     assert json.loads(json.dumps(report.to_dict()))["schema"] == 1
     # A second calibration finds the trials of the first; only the confidence learns from what readers said.
     again = calibrate(replace(settings, feedback=(write_feedback(tmp_path / "feedback.jsonl"),)))

@@ -188,6 +188,8 @@ def test_gold_passages_are_recognised_by_text_in_an_index_built_elsewhere(tmp_pa
         ("a.json", "[1, 2]", "not of HotpotQA's questions"),
         ("a.jsonl.gz", "not packed", "damaged gzip"),
         ("a.jsonl", "\udcff", "not UTF-8"),
+        ("a.jsonl", '{"question": "?", "context": "c \\ud800"}\n', "line 1: field 'context' is no text: surrogates"),
+        ("a.jsonl", '{"question": "?", "answers": ["\\ud800"]}\n', "line 1: field 'answers' is no text"),
         (
             "a.jsonl",
             '{"question": "?", "corpus_id": "c", "references": [{"start_index": "abc", "end_index": 3}]}\n',

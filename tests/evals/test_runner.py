@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from slarag.evals import EvalSettings, Progress, compare, run
-from slarag.evals.metrics import METRICS
+from slarag.evals.metrics import METRICS, wall_seconds
+from slarag.evals.outcome import Timing
 from slarag.sla.answer import Answer
 from slarag.sla.errors import BackendTimeoutError, ConfigurationError, DataError, IndexFolderError, RunError
 from slarag.sla.evidence import Passage
@@ -142,6 +143,58 @@ def test_a_folder_of_another_evaluation_is_refused(settings: EvalSettings, chang
         run(replace(settings, **change), engine=ScriptedEngine(script))
 
 
+def test_a_folder_of_another_corpus_is_refused(settings: EvalSettings, tmp_path: Path) -> None:
+    corpora = [tmp_path / "one.jsonl", tmp_path / "two.jsonl"]
+    for corpus in corpora:
+        corpus.write_text(json.dumps({"doc_id": "d", "title": "", "text": corpus.name}) + "\n")
+    asked = [replace(settings, reading=False, corpus=corpus) for corpus in corpora]
+    run(asked[0], engine=ScriptedEngine(script))
+    run(asked[0], engine=ScriptedEngine(script))
+    with pytest.raises(ConfigurationError, match="holds an evaluation with corpus"):
+        run(asked[1], engine=ScriptedEngine(script))
+
+
+def test_a_folder_of_an_index_that_was_built_anew_is_refused(settings: EvalSettings, tmp_path: Path) -> None:
+    from slarag.retrievers.index import build_index
+    from tests.retrievers.parts import hash_embedder, write_facts
+
+    write_facts(tmp_path / "docs")
+    build_index([tmp_path / "docs"], tmp_path / "index", embedder=hash_embedder())
+    over = replace(settings, reading=False, index=tmp_path / "index")
+    run(over, engine=ScriptedEngine(script))
+    run(replace(over, index=tmp_path / "docs" / ".." / "index"), engine=ScriptedEngine(script))
+    (tmp_path / "docs" / "amber.txt").write_text("Something else.")
+    build_index([tmp_path / "docs"], tmp_path / "index", embedder=hash_embedder())
+    with pytest.raises(ConfigurationError, match="holds an evaluation with index"):
+        run(over, engine=ScriptedEngine(script))
+
+
+def test_a_smaller_sample_is_reported_as_a_run_of_its_own(settings: EvalSettings) -> None:
+    one_by_one = replace(settings, concurrency=1)
+    run(one_by_one, engine=ScriptedEngine(script))
+    few = run(replace(one_by_one, limit=2), engine=ScriptedEngine(script))
+    assert sum(figure.n for name, figure in few.profiles["balanced"].items() if name == "answered_share") == 1
+    page = (settings.out / "report.html").read_text()
+    run(one_by_one, engine=ScriptedEngine(script))
+    assert (settings.out / "report.html").read_text().split("<svg")[2:] != page.split("<svg")[2:]
+
+
+def test_questions_take_the_time_in_which_one_of_them_was_in_flight() -> None:
+    spans = [(0, 0.0, 2.0), (0, 1.0, 3.0), (0, 1.5, 1.75), (0, 10.0, 11.0), (1, 0.5, 1.0)]
+    timings = [Timing(session=session, started_s=begin, finished_s=end) for session, begin, end in spans]
+    assert wall_seconds(timings) == pytest.approx(4.5)
+    assert wall_seconds([]) == 0
+
+
+def test_a_line_that_was_cut_within_a_character_is_asked_again(settings: EvalSettings) -> None:
+    run(settings, engine=ScriptedEngine(script))
+    items = settings.out / "items.jsonl"
+    items.write_bytes(items.read_bytes() + '{"profile": "ö'.encode()[:-1])
+    engine = ScriptedEngine(script)
+    assert run(settings, engine=engine).failures == {"balanced": {"backend_timeout": 1}}
+    assert len(engine.asked) == 1
+
+
 def test_a_run_with_other_profiles_keeps_those_that_were_measured(settings: EvalSettings) -> None:
     run(replace(settings, profiles=("fast", "safe")), engine=ScriptedEngine(script))
     report = run(settings, engine=ScriptedEngine(script))
@@ -224,6 +277,8 @@ def test_contradicting_settings_are_refused(tmp_path: Path) -> None:
         EvalSettings(data=tmp_path, out=tmp_path, reading=True, index=tmp_path)
     with pytest.raises(ConfigurationError, match="limit 0"):
         EvalSettings(data=tmp_path, out=tmp_path, limit=0)
+    with pytest.raises(ConfigurationError, match="seed -1 is under 0"):
+        EvalSettings(data=tmp_path, out=tmp_path, seed=-1)
 
 
 def test_comparing_an_evaluation_with_a_better_one(settings: EvalSettings, tmp_path: Path) -> None:
@@ -262,6 +317,16 @@ def test_comparing_an_evaluation_with_a_better_one(settings: EvalSettings, tmp_p
     assert set(metrics) <= set(lines)
 
 
+def test_the_profile_of_one_side_is_named_where_the_other_has_one(settings: EvalSettings, tmp_path: Path) -> None:
+    run(replace(settings, profiles=("fast", "balanced")), engine=ScriptedEngine(script))
+    single = replace(settings, profiles=("safe",), out=tmp_path / "single")
+    run(single, engine=ScriptedEngine(script))
+    (pair,) = compare(settings.out, single.out, profile_a="fast").profiles
+    assert (pair.profile_a, pair.profile_b) == ("fast", "safe")
+    (pair,) = compare(single.out, settings.out, profile_b="balanced").profiles
+    assert (pair.profile_a, pair.profile_b) == ("safe", "balanced")
+
+
 def test_an_evaluation_does_not_differ_from_itself(settings: EvalSettings) -> None:
     run(settings, engine=ScriptedEngine(script))
     (pair,) = compare(settings.out, settings.out / "report.json").profiles
@@ -276,7 +341,7 @@ def test_evaluations_of_other_data_or_profiles_are_not_compared(settings: EvalSe
     run(replace(settings, data=other, out=tmp_path / "o"), engine=ScriptedEngine(lambda _: reply("x")))
     with pytest.raises(DataError, match="different question files"):
         compare(settings.out, tmp_path / "o")
-    with pytest.raises(DataError, match="no profile 'safe'"):
+    with pytest.raises(DataError, match="B holds no profile 'safe'; give --profile-b one of"):
         compare(settings.out, settings.out, profile_a="balanced", profile_b="safe")
-    with pytest.raises(DataError, match=r"holds no items\.jsonl"):
+    with pytest.raises(DataError, match=r"holds no outcome in items\.jsonl"):
         compare(settings.out, tmp_path / "nothing")

@@ -18,7 +18,7 @@ class Dataset:
 
     documents: gives all source documents, one after the other, each as a passage that starts at 0; a call of it reads
     them afresh, so that a large corpus never stands in memory. It gives none where the file brings no passages.
-    digest: SHA-256 of the question file, for knowing the same data again.
+    digest: SHA-256 of the questions, for knowing the same data again; corpus_digest: of a corpus in a file of its own.
     """
 
     path: Path
@@ -27,6 +27,11 @@ class Dataset:
     documents: Callable[[], Iterator[Passage]]
     digest: str
     corpus_path: Path | None = None
+
+    @property
+    def corpus_digest(self) -> str | None:
+        """SHA-256 of `corpus_path`; None without one."""
+        return None if self.corpus_path is None else _sha256(self.corpus_path)
 
     def sample(self, limit: int | None, seed: int) -> tuple[EvalItem, ...]:
         """`limit` items in the order of a seeded hash of their ids: a larger sample contains every smaller one."""
@@ -56,9 +61,15 @@ def own_documents(items: Iterable[EvalItem]) -> Iterator[Passage]:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file, or of the question file of a folder."""
-    target = next(iter(sorted(path.glob("queries.jsonl*"))), path) if path.is_dir() else path
-    with target.open("rb") as content:
+    """SHA-256 of a file, or of a folder's questions and judgements."""
+    if not path.is_dir():
+        return _sha256(path)
+    parts = [*sorted(path.glob("queries.jsonl*")), *sorted(path.glob("qrels/*.tsv"))]
+    return hashlib.sha256("".join(map(_sha256, parts)).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 

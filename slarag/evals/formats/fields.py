@@ -41,7 +41,7 @@ class Fields:
             raise self.error(f"field {name!r} is missing", f"add {name!r}, or choose another --format")
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise self.error(f"field {name!r} is {_short(value)}, not text", f"write {name!r} as a string")
-        return str(value)
+        return self._storable(name, str(value))
 
     def whole(self, name: str) -> int:
         """A whole number, which may be written as text; it must be there."""
@@ -84,7 +84,14 @@ class Fields:
         for at, entry in enumerate(values):
             if not isinstance(entry, str):
                 raise self.error(f"field {name!r}[{at}] is {_short(entry)}, not text", f"write {name!r} as strings")
-        return tuple(values)
+        return tuple(self._storable(name, value) for value in values)
+
+    def _storable(self, name: str, text: str) -> str:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise self.error(f"field {name!r} is no text: {error.reason}", "write it in UTF-8") from None
+        return text
 
     def within(self, value: object, place: str) -> Fields:
         """A part of this object, at `place`."""
