@@ -102,7 +102,7 @@ class QueryRun:
         more = decision.plan.escalations
         while (await self._run(decision, more)).outcome == "escalate" and more > 0:
             more -= 1
-            larger = self._larger(decision)
+            larger = await self._larger(decision)
             if larger is None:
                 return
             decision = larger
@@ -157,8 +157,9 @@ class QueryRun:
             found=self._found,
         )
 
-    def _larger(self, decision: Decision) -> Decision | None:
-        """The decision for a larger plan that fits into what is left; None if there is none."""
+    async def _larger(self, decision: Decision) -> Decision | None:
+        """The decision for a larger plan that fits into what is left, under the load of now; None if there is none."""
+        self._conditions = await self._parts.conditions()
         larger = self._mapped(decision.plan)
         if larger.is_nearest_offer or larger.plan.key == decision.plan.key:
             return None

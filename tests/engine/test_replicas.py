@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from slarag.agents.events import ReplicaEvent
-from slarag.backends.protocol import VerifyResult
+from slarag.backends.protocol import BackendLoad, VerifyResult
 from slarag.sla.answer import Answer
 from slarag.sla.calibration import Calibration
 from slarag.sla.errors import BackendError, BackendUnavailableError
@@ -177,4 +177,20 @@ def test_an_escalation_that_fails_leaves_the_first_answer() -> None:
         answer = asked.ask(QUESTION, plan=Plan(passages=1, retrieval="lexical", escalations=1))
     assert answer.abstained
     assert answer.best_text == "Mara Quill"
+    assert len(answer.decisions) == 2
+
+
+def test_an_escalation_is_decided_under_the_load_of_its_moment() -> None:
+    asked_at: list[int] = []
+
+    class Filling(ScriptedBackend):
+        async def load(self) -> BackendLoad:
+            asked_at.append(len(self.answered))
+            return BackendLoad(waiting=len(asked_at))
+
+    unsure = reading(quote(PASSAGES[0], "Mara Quill", 0.05), no_answer=0.8)
+    larger = Mapper((Plan(passages=3),), CALIBRATION)
+    with engine(Filling(unsure), profile=profile(below=0.6), mapper=larger) as asked:
+        answer = asked.ask(QUESTION, plan=Plan(passages=1, retrieval="lexical", escalations=1))
+    assert asked_at == [0, 1]
     assert len(answer.decisions) == 2
