@@ -36,9 +36,9 @@ class Outcome:
 
     @property
     def best(self) -> Verdict:
-        """The verdict that nothing speaks against with the highest confidence; of equals the last, of the larger plan.
+        """The verdict with the highest confidence of those that nothing speaks against, else of all.
 
-        Where something speaks against all of them, it is one of all.
+        Of equals it is the last, which had the larger plan.
         """
         return max(
             reversed(self.verdicts),

@@ -18,7 +18,7 @@ async def guarded(
     backend: Backend, kind: type[Result], work: Coroutine[Any, Any, Result], stop: asyncio.Future[None] | None
 ) -> Result | None:
     """The result of `work`, which is a call of `backend`; None if `stop` came first."""
-    task = "answer" if kind is AnswerResult else "verify"
+    task = task_of(kind)
     try:
         result = await run_unless(stop, work)
     except SlaragError:
@@ -44,6 +44,11 @@ async def guarded(
             **paid,
         )
     return result
+
+
+def task_of(kind: type[AnswerResult] | type[VerifyResult]) -> str:
+    """The name of the call that gives such results."""
+    return "answer" if kind is AnswerResult else "verify"
 
 
 def _fault(kind: type[AnswerResult] | type[VerifyResult], result: object) -> str:

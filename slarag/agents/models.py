@@ -11,7 +11,7 @@ from ..backends.protocol import AnswerRequest, AnswerResult, Backend, Price, Usa
 from ..sla.budget import Budget
 from ..sla.errors import BackendError, BackendTimeoutError, CostCapError, UnpricedCallError
 from ..sla.evidence import Passage
-from .guard import Result, guarded
+from .guard import Result, guarded, task_of
 
 CHARACTERS_PER_TOKEN = 5
 """More than any common text has, so that the tokens are not overestimated."""
@@ -91,7 +91,7 @@ class Models:
         finally:
             self._reserved -= least
             if owed is not None:
-                self._charge(f"{backend.name}.{'answer' if kind is AnswerResult else 'verify'}", owed)
+                self._charge(f"{backend.name}.{task_of(kind)}", owed)
 
     def _refuse(self, backend: Backend, least: float) -> None:
         """Raise where nothing more may be called: the time is over, or the money, or this call's prompt passes it."""

@@ -70,7 +70,7 @@ class Plan:
             raise PlanError(
                 f"arbitration {self.arbitration!r} needs more than one replica", remedy="set replicas to 2 or more"
             )
-        if self.hops > 1 and self.passages == 1 and not self.rerank:
+        if _finds_what_is_not_read(self.passages, self.hops, rerank=self.rerank):
             raise PlanError(
                 f"hops {self.hops} needs more than one passage: nothing that a later hop finds would be read",
                 remedy="set passages to 2 or more, rerank, or hops to 1",
@@ -138,9 +138,8 @@ def _single_plans() -> Iterator[Plan]:
     for method, passages, rerank, hops, check in product(
         methods, (1, 3, 6, 12), (False, True), (1, 2), ("span", "support")
     ):
-        if hops > 1 and passages == 1 and not rerank:
-            continue
-        yield Plan(retrieval=method, passages=passages, rerank=rerank, hops=hops, verification=check)
+        if not _finds_what_is_not_read(passages, hops, rerank=rerank):
+            yield Plan(retrieval=method, passages=passages, rerank=rerank, hops=hops, verification=check)
 
 
 def _spared_plans() -> Iterator[Plan]:
@@ -161,6 +160,11 @@ def _replicated_plans() -> Iterator[Plan]:
             arbitration=settled,
             verification=check,
         )
+
+
+def _finds_what_is_not_read(passages: int, hops: int, *, rerank: bool) -> bool:
+    """Whether the one passage that is read is the first hop's, whatever later ones find."""
+    return hops > 1 and passages == 1 and not rerank
 
 
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
